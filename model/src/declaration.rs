@@ -1,0 +1,219 @@
+//! Declarations as they stand after the check: everything resolved, every expression typed and compiled.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use uuid::Uuid;
+
+use crate::avro::EventCodec;
+use crate::diagnostic::{Diagnostic, Source};
+use crate::expression::Compiled;
+use crate::value::{Decimal, FieldError, Object, Value};
+
+/// All models of one application.
+#[derive(Debug, Clone)]
+pub struct Models {
+    /// The application's name: first part of every event type (`<app>.<model>.<Event>`).
+    pub app: String,
+    /// By name, in the order of the files.
+    pub models: IndexMap<String, Arc<Model>>,
+}
+
+impl Models {
+    /// Parses and checks all files together. Errors: every finding of every file, in file order.
+    pub fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnostic>> {
+        let _ = (app, sources);
+        todo!()
+    }
+    /// The model of this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Model>> {
+        self.models.get(name)
+    }
+}
+
+/// One aggregate type.
+#[derive(Debug)]
+pub struct Model {
+    /// The application's name.
+    pub app: String,
+    /// Lower snake case.
+    pub name: String,
+    /// From `doc:`.
+    pub doc: Option<String>,
+    /// The fields of the state, in declared order.
+    pub fields: IndexMap<String, Field>,
+    /// The name of the `key: true` field, if there is a natural key.
+    pub key: Option<String>,
+    /// The enum field that `from`/`to` move.
+    pub state_field: Option<String>,
+    /// By name, in declared order; `crud: true` adds `create`, `update` and `delete`.
+    pub commands: IndexMap<String, Command>,
+    /// Every event that some command emits.
+    pub events: IndexMap<String, Event>,
+    /// `allow` rules: checked here, enforced by the identity part.
+    pub allow: Vec<Rule>,
+    /// Names of fields for each declared index (`index: [[status, created_at]]`).
+    pub indexes: Vec<Vec<String>>,
+}
+
+impl Model {
+    /// The id of the aggregate with this natural key: UUIDv5, so every client and server derives the same.
+    /// `None` when the model has no natural key or the text is no value of its type.
+    pub fn id_of_key(&self, key: &str) -> Option<Uuid> {
+        let _ = key;
+        todo!()
+    }
+    /// The id that the URL segment or reference `text` names: a UUID, or else a natural key.
+    pub fn parse_id(&self, text: &str) -> Option<Uuid> {
+        let _ = text;
+        todo!()
+    }
+}
+
+/// One `allow` rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Command names, or `read`.
+    pub applies_to: Vec<String>,
+    /// The condition: a boolean over `state`, `input`, `actor`.
+    pub that: Compiled,
+}
+
+/// A declared field, of a state, an input, an object or a list item.
+#[derive(Debug, Clone)]
+pub struct Field {
+    /// Lower snake case.
+    pub name: String,
+    /// Its type with the constraints.
+    pub ty: Type,
+    /// May be null.
+    pub optional: bool,
+    /// Taken when a creating command leaves the field out.
+    pub default: Option<Value>,
+    /// Can't change after creation.
+    pub immutable: bool,
+    /// Natural key.
+    pub key: bool,
+    /// Parsed and checked; enforced by a later part.
+    pub unique: bool,
+    /// Personal data (see DESIGN section 9); parsed and checked.
+    pub personal: bool,
+    /// Secret (see DESIGN section 9); parsed and checked.
+    pub secret: bool,
+    /// From `doc:`.
+    pub doc: Option<String>,
+}
+
+/// The type of a value with its constraints.
+#[derive(Debug, Clone)]
+pub enum Type {
+    /// Unicode text without NUL. Lengths in characters.
+    Text { min_length: Option<u64>, max_length: Option<u64>, pattern: Option<Pattern> },
+    /// A 64-bit signed integer.
+    Integer { min: Option<i64>, max: Option<i64> },
+    /// An exact decimal number of at most `precision` digits, `scale` of them after the point.
+    Decimal { precision: u32, scale: u32, min: Option<Decimal>, max: Option<Decimal> },
+    /// true or false.
+    Boolean,
+    /// An instant, in milliseconds.
+    Timestamp,
+    /// A calendar date.
+    Date,
+    /// An exact span of time, in milliseconds; ISO 8601 in JSON.
+    Duration,
+    /// A UUID.
+    Uuid,
+    /// An e-mail address.
+    Email,
+    /// An absolute URL.
+    Url,
+    /// One of the names.
+    Enum(Vec<String>),
+    /// The id of an aggregate of the model `to`. JSON may give the natural key instead, where `to` has one.
+    Ref { to: String, key: Option<KeyOf> },
+    /// Any number of items of one type.
+    List { of: Box<Field>, min_length: Option<u64>, max_length: Option<u64> },
+    /// Named parts.
+    Object(IndexMap<String, Field>),
+    /// Any JSON.
+    Json,
+}
+
+/// What is needed to derive a referenced aggregate's id from its natural key.
+#[derive(Debug, Clone)]
+pub struct KeyOf {
+    /// The application's name.
+    pub app: String,
+    /// The referenced model.
+    pub model: String,
+    /// The type of its key field.
+    pub ty: Box<Type>,
+}
+
+/// A regular expression that the whole text must match.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    /// As written.
+    pub source: String,
+    /// Anchored at both ends.
+    pub regex: regex::Regex,
+}
+
+/// A declared command.
+#[derive(Debug)]
+pub struct Command {
+    /// Lower snake case.
+    pub name: String,
+    /// From `doc:`.
+    pub doc: Option<String>,
+    /// Starts a new aggregate.
+    pub creates: bool,
+    /// Ends the aggregate.
+    pub deletes: bool,
+    /// What the caller sends. Fields of the state by name, or declared here and only recorded in the event.
+    pub input: IndexMap<String, Field>,
+    /// Guards, in order.
+    pub require: Vec<Guard>,
+    /// The values of the state field that allow it; empty: any.
+    pub from: Vec<String>,
+    /// The value of the state field after it.
+    pub to: Option<String>,
+    /// Assignments, in declared order.
+    pub set: IndexMap<String, Compiled>,
+    /// The name of the event.
+    pub emits: String,
+}
+
+impl Command {
+    /// Types a JSON body by [`Command::input`]. Errors: every fault of the body with its JSON pointer.
+    pub fn parse_input(&self, body: &serde_json::Value) -> Result<Object, Vec<FieldError>> {
+        let _ = body;
+        todo!()
+    }
+}
+
+/// One `require` of a command.
+#[derive(Debug)]
+pub struct Guard {
+    /// A boolean expression.
+    pub that: Compiled,
+    /// What the caller reads when it doesn't hold.
+    pub otherwise: String,
+}
+
+/// A declared event: what the commands that emit it record.
+#[derive(Debug)]
+pub struct Event {
+    /// As declared by `emits`, lower snake case.
+    pub name: String,
+    /// `<app>.<model>.<Event>`: the Avro schema's full name, the CloudEvents type, the API's `type`.
+    pub type_name: String,
+    /// Recorded fields: state fields that it changes, and inputs that are only recorded.
+    pub fields: IndexMap<String, Field>,
+    /// Begins the aggregate.
+    pub creates: bool,
+    /// Ends the aggregate.
+    pub deletes: bool,
+    /// Its Avro form.
+    pub codec: EventCodec,
+}

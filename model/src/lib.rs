@@ -1,0 +1,22 @@
+//! The vocabulary of Writ: declarations, values, expressions, decisions and their encodings. No I/O happens here,
+//! so nothing here can fail for a reason outside its arguments.
+//!
+//! The modules stand in the order in which data passes them: a model file becomes a checked [`Model`]
+//! ([`declaration`]), a JSON body becomes a typed [`Value`] ([`value`]), [`decide`] turns a command into an event,
+//! [`evolve`] merges the event into the state, and [`avro`] carries it to Kafka.
+
+pub mod diagnostic;
+pub mod declaration;
+pub mod value;
+pub mod expression;
+pub mod decide;
+pub mod evolve;
+pub mod position;
+pub mod avro;
+pub mod json_schema;
+
+pub use declaration::{Command, Event, Field, Model, Models, Type};
+pub use decide::{Decision, Rejection, decide};
+pub use evolve::{State, evolve};
+pub use position::Position;
+pub use value::{Decimal, FieldError, Object, Timestamp, Value};

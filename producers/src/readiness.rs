@@ -1,0 +1,21 @@
+//! Whether a part works, as `/readyz` shows it. Each part owns a sender; the api holds the receivers.
+
+use tokio::sync::watch;
+
+/// The state of one part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not there yet, or lost; the text says why and what is awaited.
+    Waiting(String),
+    /// Works.
+    Ready,
+}
+
+/// A named part, as the api sees it.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// `kafka`, `registry`, `postgres`, `decider`, `projector`.
+    pub name: &'static str,
+    /// Its present state.
+    pub state: watch::Receiver<Readiness>,
+}

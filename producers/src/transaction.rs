@@ -1,0 +1,1 @@
+//! The transactional event producer.
