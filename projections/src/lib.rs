@@ -1,6 +1,4 @@
-//! Everything PostgreSQL: [`tables`] derived from the models, the [`projector`] that writes them, [`query`] that reads them.
-
-use std::time::Duration;
+//! Everything PostgreSQL: tables derived from the models, the projector that writes them, the queries that read them.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,16 +12,17 @@ pub struct Options {
     pub schema: String,
     /// Most connections for queries.
     pub max_connections: u32,
-    /// How long a query waits for a `Writ-Position`.
-    #[serde(with = "millis")]
-    pub position_wait_ms: Duration,
+    /// How long a query waits for a `Writ-Position`, milliseconds.
+    pub position_wait_ms: u64,
 }
-mod millis {
-    use std::time::Duration;
-    pub(crate) fn serialize<S: serde::Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_u64(d.as_millis() as u64)
-    }
-    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
-        <u64 as serde::Deserialize>::deserialize(d).map(Duration::from_millis)
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            url: "postgres://postgres@127.0.0.1:5432/postgres".into(),
+            schema: "writ".into(),
+            max_connections: 8,
+            position_wait_ms: 5_000,
+        }
     }
 }
