@@ -5,6 +5,8 @@
 //! ([`declaration`]), a JSON body becomes a typed [`Value`] ([`value`]), [`decide`] turns a command into an event,
 //! [`evolve`] merges the event into the state, and [`avro`] carries it to Kafka.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod diagnostic;
 pub mod declaration;
 pub mod value;
@@ -14,6 +16,8 @@ pub mod evolve;
 pub mod position;
 pub mod avro;
 pub mod json_schema;
+#[cfg(test)]
+mod testing;
 
 pub use declaration::{Command, Event, Field, Model, Models, Type};
 pub use decide::{Decision, Rejection, decide};
