@@ -88,11 +88,8 @@ pub(crate) fn any_type() -> impl Strategy<Value = Type> {
 
 fn fields_of(ty: BoxedStrategy<Type>, most: usize) -> BoxedStrategy<IndexMap<String, Field>> {
     let one = (ty, any::<bool>(), any::<bool>()).prop_flat_map(|(ty, optional, has_default)| {
-        let default = if has_default && !optional {
-            value_of(&ty).prop_map(Some).boxed()
-        } else {
-            Just(None).boxed()
-        };
+        let default =
+            if has_default && !optional { value_of(&ty).prop_map(Some).boxed() } else { Just(None).boxed() };
         default.prop_map(move |default| Field { optional, default, ..field("", ty.clone()) })
     });
     vec(one, 1..=most)
@@ -109,15 +106,17 @@ fn fields_of(ty: BoxedStrategy<Type>, most: usize) -> BoxedStrategy<IndexMap<Str
 fn scalar_type() -> BoxedStrategy<Type> {
     let key = KeyOf { app: "shop".to_owned(), model: "customer".to_owned(), ty: Box::new(text()) };
     prop_oneof![
-        (option::of(0u64..3), option::of(3u64..20))
-            .prop_map(|(min_length, max_length)| Type::Text { min_length, max_length, pattern: None }),
+        (option::of(0u64..3), option::of(3u64..20)).prop_map(|(min_length, max_length)| Type::Text {
+            min_length,
+            max_length,
+            pattern: None
+        }),
         Just(Type::Text { min_length: None, max_length: None, pattern: Some(pattern("[A-Z]{5}")) }),
         bounds(any::<i64>().boxed()).prop_map(|(min, max)| Type::Integer { min, max }),
-        (1u32..=38).prop_flat_map(|precision| (Just(precision), 0..=precision)).prop_flat_map(
-            |(precision, scale)| bounds(any_decimal(precision, scale)).prop_map(move |(min, max)| {
-                Type::Decimal { precision, scale, min, max }
-            })
-        ),
+        (1u32..=38)
+            .prop_flat_map(|precision| (Just(precision), 0..=precision))
+            .prop_flat_map(|(precision, scale)| bounds(any_decimal(precision, scale))
+                .prop_map(move |(min, max)| { Type::Decimal { precision, scale, min, max } })),
         Just(Type::Boolean),
         Just(Type::Timestamp),
         Just(Type::Date),
@@ -234,7 +233,10 @@ pub(crate) fn value_of(ty: &Type) -> BoxedStrategy<Value> {
             vec(value_of_field(of), min..=max).prop_map(Value::List).boxed()
         }
         Type::Object(fields) => object_of(fields).prop_map(Value::Object).boxed(),
-        Type::Json => any_json().prop_filter("null is no JSON value", |json| !json.is_null()).prop_map(Value::Json).boxed(),
+        Type::Json => any_json()
+            .prop_filter("null is no JSON value", |json| !json.is_null())
+            .prop_map(Value::Json)
+            .boxed(),
     }
 }
 

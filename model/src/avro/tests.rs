@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::declaration::Type;
-use crate::testing::{any_fields, declared_object, decimal, field, fields, integer, optional, text};
+use crate::testing::{any_fields, decimal, declared_object, field, fields, integer, optional, text};
 use crate::value::{Decimal, Value};
 
 fn codec(list: impl IntoIterator<Item = Field>) -> EventCodec {
@@ -32,7 +32,11 @@ fn the_schema_of_an_event() {
         },
         field(
             "order_lines",
-            Type::List { of: Box::new(field("item", Type::Object(line))), min_length: None, max_length: None },
+            Type::List {
+                of: Box::new(field("item", Type::Object(line))),
+                min_length: None,
+                max_length: None,
+            },
         ),
         Field {
             default: Some(Value::Decimal("-1.28".parse().unwrap())),
@@ -53,7 +57,8 @@ fn the_schema_of_an_event() {
 #[test]
 fn objects_that_share_a_record_name_are_refused() {
     let inner = || Type::Object(fields([field("x", integer())]));
-    let error = EventCodec::new("a.b.C", &fields([field("a_b", inner()), field("a__b", inner())])).unwrap_err();
+    let error =
+        EventCodec::new("a.b.C", &fields([field("a_b", inner()), field("a__b", inner())])).unwrap_err();
     assert!(error.to_string().contains("`CAB`"), "{error}");
     assert!(EventCodec::new("a.b.C", &fields([field("empty", Type::Object(fields([])))])).is_err());
 }
@@ -89,7 +94,10 @@ fn an_error_leaves_the_buffer_as_it_was() {
     let codec = codec([field("name", text()), field("count", integer())]);
     let mut out = vec![7];
     let object = Object::from_iter([("name".to_owned(), Value::Text("x".into()))]);
-    assert_eq!(codec.encode(&object, &mut out).unwrap_err().to_string(), "shop.order.Placed: count: has no value, but is not optional");
+    assert_eq!(
+        codec.encode(&object, &mut out).unwrap_err().to_string(),
+        "shop.order.Placed: count: has no value, but is not optional"
+    );
     assert_eq!(out, [7]);
     let object = Object::from_iter([
         ("name".to_owned(), Value::Text("x".into())),

@@ -82,8 +82,13 @@ fn a_stored_state_and_a_replayed_one_agree_on_added_fields() {
 fn a_damaged_state_is_named() {
     let model = model(fields([field("name", text())]));
     assert!(State::from_json(&model, &json!(null)).is_err());
-    assert!(State::from_json(&model, &json!({ "fields": { "name": "a" }, "version": -1 })).unwrap_err().contains("version"));
-    let damaged = json!({ "version": 1, "deleted": false, "created_at": 0, "updated_at": 0, "fields": { "name": 1 } });
+    assert!(
+        State::from_json(&model, &json!({ "fields": { "name": "a" }, "version": -1 }))
+            .unwrap_err()
+            .contains("version")
+    );
+    let damaged =
+        json!({ "version": 1, "deleted": false, "created_at": 0, "updated_at": 0, "fields": { "name": 1 } });
     assert!(State::from_json(&model, &damaged).unwrap_err().contains("/name"));
 }
 

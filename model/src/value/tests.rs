@@ -3,8 +3,8 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::testing::{
-    any_fields, any_json, any_type, declared_object, decimal, field, fields, integer, optional, pattern, text,
-    value_of,
+    any_fields, any_json, any_type, decimal, declared_object, field, fields, integer, optional, pattern,
+    text, value_of,
 };
 
 /// `pointer code` of every fault.
@@ -70,15 +70,23 @@ fn every_fault_of_a_body_is_reported_with_its_pointer() {
 fn unknown_fields_come_with_a_hint() {
     let declared = fields([field("quantity", integer())]);
     let detail = |body: Json| object_from_json(&declared, &body, false).unwrap_err().remove(0).detail;
-    assert_eq!(detail(json!({ "quantity": 1, "Quantitty": 2 })), "there is no field `Quantitty`; did you mean `quantity`?");
-    assert_eq!(detail(json!({ "quantity": 1, "colour": 2 })), "there is no field `colour`; there is `quantity`");
+    assert_eq!(
+        detail(json!({ "quantity": 1, "Quantitty": 2 })),
+        "there is no field `Quantitty`; did you mean `quantity`?"
+    );
+    assert_eq!(
+        detail(json!({ "quantity": 1, "colour": 2 })),
+        "there is no field `colour`; there is `quantity`"
+    );
     assert!(detail(json!({ "quantity": 1, "x".repeat(100_000): 2 })).len() < 300);
 }
 
 #[test]
 fn the_number_of_reported_faults_is_bounded() {
-    let declared =
-        fields([field("list", Type::List { of: Box::new(field("item", integer())), min_length: None, max_length: None })]);
+    let declared = fields([field(
+        "list",
+        Type::List { of: Box::new(field("item", integer())), min_length: None, max_length: None },
+    )]);
     let errors = object_from_json(&declared, &json!({ "list": vec!["x"; 5000] }), false).unwrap_err();
     assert_eq!(errors.len(), MAX_ERRORS + 1);
     assert_eq!(errors[MAX_ERRORS].code, "too_many_errors");
@@ -199,7 +207,9 @@ fn instants_are_rfc_3339_in_milliseconds() {
 #[test]
 fn dates_are_days_of_the_calendar() {
     assert_eq!(canonical(&Type::Date, json!("2024-02-29")), Ok(json!("2024-02-29")));
-    for refused in ["2026-02-29", "2026-1-31", "0000-01-01", "-001-01-01", "2026-01-31Z", "20260131", "2026-13-01"] {
+    for refused in
+        ["2026-02-29", "2026-1-31", "0000-01-01", "-001-01-01", "2026-01-31Z", "20260131", "2026-13-01"]
+    {
         assert!(read(&Type::Date, &json!(refused)).is_err(), "{refused}");
     }
 }
@@ -217,9 +227,24 @@ fn durations_have_an_exact_length() {
         assert_eq!(read(&Type::Duration, &json!(given)), Ok(Value::Duration(millis)), "{given}");
         assert_eq!(canonical(&Type::Duration, json!(given)), Ok(json!(kept)), "{given}");
     }
-    for refused in
-        ["", "P", "PT", "P1Y", "P1M", "P1W", "P1DT", "PT1S1H", "PT1.5H", "PT0.0001S", "PT.5S", "PT1", "1H", "PT-1H", "P99999999999999999999D", "P999999999999999999D"]
-    {
+    for refused in [
+        "",
+        "P",
+        "PT",
+        "P1Y",
+        "P1M",
+        "P1W",
+        "P1DT",
+        "PT1S1H",
+        "PT1.5H",
+        "PT0.0001S",
+        "PT.5S",
+        "PT1",
+        "1H",
+        "PT-1H",
+        "P99999999999999999999D",
+        "P999999999999999999D",
+    ] {
         assert!(read(&Type::Duration, &json!(refused)).is_err(), "{refused}");
     }
 }
@@ -229,15 +254,32 @@ fn addresses_are_checked() {
     for good in ["ada@example.org", "a.b+c@sub.example.co", "ü@example.org"] {
         assert!(read(&Type::Email, &json!(good)).is_ok(), "{good}");
     }
-    for bad in ["", "ada", "ada@", "ada@localhost", "Ada <ada@example.org>", "a@b@c.org", "ada@[127.0.0.1]", "a\0@example.org"] {
+    for bad in [
+        "",
+        "ada",
+        "ada@",
+        "ada@localhost",
+        "Ada <ada@example.org>",
+        "a@b@c.org",
+        "ada@[127.0.0.1]",
+        "a\0@example.org",
+    ] {
         assert!(read(&Type::Email, &json!(bad)).is_err(), "{bad}");
     }
     for good in ["https://example.org", "http://localhost:8080/a?b=c#d", "wss://example.org/x"] {
         assert_eq!(canonical(&Type::Url, json!(good)), Ok(json!(good)));
     }
-    for bad in
-        ["", "/path", "example.org", "javascript:alert(1)", "https://", "https://exa mple.org", "\thttps://example.org", "data:text/html,x", "file:///etc/passwd"]
-    {
+    for bad in [
+        "",
+        "/path",
+        "example.org",
+        "javascript:alert(1)",
+        "https://",
+        "https://exa mple.org",
+        "\thttps://example.org",
+        "data:text/html,x",
+        "file:///etc/passwd",
+    ] {
         assert!(read(&Type::Url, &json!(bad)).is_err(), "{bad}");
     }
 }
@@ -245,18 +287,22 @@ fn addresses_are_checked() {
 #[test]
 fn enums_name_their_values() {
     let ty = Type::Enum(vec!["placed".into(), "paid".into(), "shipped".into()]);
-    assert_eq!(read(&ty, &json!("sent")), Err("`sent` is none of the values: `placed`, `paid` or `shipped`".into()));
+    assert_eq!(
+        read(&ty, &json!("sent")),
+        Err("`sent` is none of the values: `placed`, `paid` or `shipped`".into())
+    );
 }
 
 #[test]
 fn references_are_ids_or_natural_keys() {
-    let key = crate::declaration::KeyOf { app: "shop".into(), model: "customer".into(), ty: Box::new(text()) };
+    let key =
+        crate::declaration::KeyOf { app: "shop".into(), model: "customer".into(), ty: Box::new(text()) };
     let id = key.id("ALFKI").unwrap();
     let keyed = Type::Ref { to: "customer".into(), key: Some(key) };
     assert_eq!(read(&keyed, &json!("ALFKI")), Ok(Value::Uuid(id)));
     assert_eq!(read(&keyed, &json!(id.to_string())), Ok(Value::Uuid(id)));
     let plain = Type::Ref { to: "order".into(), key: None };
-    assert!(read(&plain, &json!("ALFKI")).unwrap_err().contains("id of a order") || read(&plain, &json!("ALFKI")).is_err());
+    assert!(read(&plain, &json!("ALFKI")).unwrap_err().contains("expected a UUID"));
     assert!(read(&plain, &json!(id.simple().to_string())).is_err());
 }
 
@@ -304,7 +350,10 @@ fn what_was_stored_is_read_by_todays_declaration() {
         Field { default: Some(Value::Boolean(true)), ..field("active", Type::Boolean) },
     ]);
     let stored = stored_from_json(&declared, &json!({ "name": "longer than today", "removed": 1 })).unwrap();
-    assert_eq!(object_to_json(&stored), json!({ "name": "longer than today", "added": null, "active": true }));
+    assert_eq!(
+        object_to_json(&stored),
+        json!({ "name": "longer than today", "added": null, "active": true })
+    );
     assert_eq!(stored_from_json(&declared, &json!({})).unwrap_err()[0].pointer, "/name");
 }
 
