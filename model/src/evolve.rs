@@ -23,6 +23,10 @@ impl State {
     pub fn to_json(&self) -> serde_json::Value {
         todo!()
     }
+    /// The fields as the API shows them.
+    pub fn public_json(&self) -> serde_json::Value {
+        todo!()
+    }
     /// Reads what [`State::to_json`] wrote, by today's declaration: new optional fields are null, removed ones dropped.
     pub fn from_json(model: &Model, json: &serde_json::Value) -> Result<State, String> {
         let _ = (model, json);
