@@ -71,7 +71,12 @@ pub struct FieldError {
 impl Value {
     /// Types `json` by `ty`, checking every constraint; faults are appended to `errors` under `pointer`.
     /// Decimals come as strings or whole numbers. `None` if anything was wrong.
-    pub fn from_json(ty: &Type, json: &serde_json::Value, pointer: &str, errors: &mut Vec<FieldError>) -> Option<Value> {
+    pub fn from_json(
+        ty: &Type,
+        json: &serde_json::Value,
+        pointer: &str,
+        errors: &mut Vec<FieldError>,
+    ) -> Option<Value> {
         let _ = (ty, json, pointer, errors);
         todo!()
     }
