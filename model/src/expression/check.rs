@@ -47,6 +47,7 @@ impl<'a> Checker<'a> {
 
     /// Records a fault; what it returns stands in the tree for the faulty part.
     pub(super) fn fault(&mut self, span: Range<usize>, message: String, hint: Option<String>) -> Typed {
+        let span = self.parsed.balanced(span);
         self.faults.push(Fault { span: span.clone(), message, hint });
         Typed::faulty(span)
     }
@@ -66,7 +67,7 @@ impl<'a> Checker<'a> {
             return Typed::faulty(span);
         }
         self.depth += 1;
-        let typed = match &expr.expr {
+        let mut typed = match &expr.expr {
             Expr::Literal(literal) => self.literal(expr.id, literal),
             Expr::Ident(name) => self.name(expr.id, name),
             Expr::Select(select) => self.select(expr.id, select),
@@ -84,6 +85,7 @@ impl<'a> Checker<'a> {
             }
         };
         self.depth -= 1;
+        typed.span = self.parsed.balanced(typed.span);
         typed
     }
 
@@ -170,7 +172,6 @@ impl<'a> Checker<'a> {
         self.fault(span, format!("there is no name `{name}`"), Some(hint))
     }
 
-    /// The range of a selected field's name, and of the whole path up to it.
     fn select(&mut self, id: u64, select: &SelectExpr) -> Typed {
         let name_span = self.parsed.name_after(self.parsed.token(id).end);
         let field = &select.field;
@@ -286,7 +287,8 @@ impl<'a> Checker<'a> {
             item = match item.unify(&typed.slot) {
                 Some(unified) => unified,
                 None => {
-                    let message = format!("{} stands in a list of {}", article(&typed.slot.ty), item.ty);
+                    let message =
+                        format!("{} stands in a list of {}", article(&typed.slot.ty), item.ty.plural());
                     return self.fault(
                         typed.span.clone(),
                         message,

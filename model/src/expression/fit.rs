@@ -59,14 +59,21 @@ impl Checker<'_> {
         if from.ty == Ty::Faulty {
             return typed;
         }
+        if from.ty == Ty::Null && !to.nullable {
+            let hint = Some("give a value, or declare it with `optional: true`".to_owned());
+            return self.fault(typed.span, format!("{} is never null", called(name)), hint);
+        }
         if !assignable(&from.ty, &to.ty) {
+            if let (Ty::Enum(values), Ty::Enum(known)) = (&from.ty, &to.ty) {
+                let others: Vec<String> =
+                    values.iter().filter(|value| !known.contains(value)).cloned().collect();
+                let message = format!("{} can't be {}", called(name), quoted(&others));
+                return self.fault(typed.span, message, Some(format!("its values are {}", quoted(known))));
+            }
             let message = format!("{} is {}, this is {}", called(name), article(&to.ty), article(&from.ty));
             let hint = match (&from.ty, &to.ty) {
                 (Ty::Text, Ty::Enum(values)) => {
                     Some(format!("give one of its values as a literal: {}", quoted(values)))
-                }
-                (Ty::Enum(values), Ty::Enum(_)) => {
-                    Some(format!("only some of {} are among its values", quoted(values)))
                 }
                 (Ty::Decimal, Ty::Integer) => Some("turn it into an integer: `int(round(x, 0))`".to_owned()),
                 (_, Ty::Text) => Some("turn it into text: `string(x)`".to_owned()),
@@ -74,7 +81,7 @@ impl Checker<'_> {
             };
             return self.fault(typed.span, message, hint);
         }
-        if (from.nullable || from.ty == Ty::Null) && !to.nullable {
+        if from.nullable && !to.nullable {
             let message = format!("{} is never null, this can be", called(name));
             let hint = "give a value for that case: `orElse(x, default)`".to_owned();
             return self.fault(typed.span, message, Some(hint));
@@ -128,7 +135,10 @@ impl Checker<'_> {
                     return Typed { node: Node::Literal(Value::Uuid(id)), slot: Slot::of(Ty::Uuid), span };
                 }
                 Err(_) => {
-                    let hint = Some("write it as '018f4e1c-…', 32 hexadecimal digits".to_owned());
+                    let hint = Some(
+                        "a UUID has 32 hexadecimal digits: '018f4e1c-…'; a natural key isn't taken here"
+                            .to_owned(),
+                    );
                     return self.fault(span, format!("'{text}' is no UUID"), hint);
                 }
             },

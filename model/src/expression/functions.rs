@@ -6,7 +6,7 @@ use std::ops::Range;
 use cel::common::ast::{CallExpr, Expr};
 use regex::RegexBuilder;
 
-use super::check::{Checker, article, suggest};
+use super::check::{Checker, ROOTS, article, suggest};
 use super::convert;
 use super::tree::{Node, Typed};
 use super::types::{Slot, Ty};
@@ -43,7 +43,7 @@ pub(crate) enum Function {
     ToUuid,
 }
 
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 28] = [
     "size",
     "contains",
     "startsWith",
@@ -70,6 +70,7 @@ const NAMES: [&str; 27] = [
     "map",
     "filter",
     "exists",
+    "exists_one",
     "all",
 ];
 
@@ -85,6 +86,13 @@ impl Checker<'_> {
             call.target.iter().map(|t| &**t).chain(&call.args).map(|arg| self.check(arg)).collect();
         let span =
             args.first().filter(|_| call.target.is_some()).map_or(start, |target| target.span.start)..end;
+        if ROOTS.contains(&name) {
+            return self.fault(
+                name_span,
+                format!("`{name}` is no function"),
+                Some("write it without brackets".to_owned()),
+            );
+        }
         if !NAMES.contains(&name) {
             let hint = suggest(name, NAMES.into_iter())
                 .or_else(|| Some(format!("functions are {}", NAMES.join(", "))));

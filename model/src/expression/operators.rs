@@ -30,7 +30,6 @@ impl Checker<'_> {
             (operators::INDEX, [list, index]) => self.index(at.start, list, index),
             (operators::IN, [item, list]) => self.is_in(item, list),
             (name, [left, right]) => {
-                let (left, right) = (left, right);
                 if let Some(comparison) = comparison(name) {
                     self.compare(comparison, left, right)
                 } else if let Some(sign) = sign(name) {
@@ -151,7 +150,7 @@ impl Checker<'_> {
                 Typed { node: Node::In(Box::new(item), Box::new(list)), slot: Slot::of(Ty::Boolean), span }
             }
             None => {
-                let message = format!("{} is never in a list of {of}", article(&item.slot.ty));
+                let message = format!("{} is never in a list of {}", article(&item.slot.ty), of.plural());
                 self.fault(span, message, None)
             }
         }

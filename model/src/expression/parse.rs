@@ -53,7 +53,12 @@ pub(crate) fn parse(source: &str) -> Result<Parsed<'_>, Vec<Fault>> {
             let mut faults: Vec<Fault> = Vec::new();
             for error in errors.errors {
                 let at = offset(source, error.pos);
-                let end = source[at..].chars().next().map_or(at, |c| at + c.len_utf8());
+                let word = source[at..].find(|c: char| !(c.is_alphanumeric() || c == '_'));
+                let end = match word {
+                    Some(0) => source[at..].chars().next().map_or(at, |c| at + c.len_utf8()),
+                    Some(len) => at + len,
+                    None => source.len(),
+                };
                 // One mistake makes the parser complain again at the same or the next token.
                 if faults.is_empty() || error.msg.contains("literal") || error.msg.contains("reserved") {
                     faults.push(syntax_fault(at..end, &error.msg));
@@ -82,6 +87,21 @@ impl Parsed<'_> {
     pub(crate) fn close_of(&self, open: usize) -> usize {
         let found = self.brackets.iter().find(|(at, _)| *at == open);
         found.map_or(self.source.len(), |(_, close)| close + 1)
+    }
+
+    /// The range, grown until every bracket in it has its partner in it.
+    pub(crate) fn balanced(&self, mut span: Range<usize>) -> Range<usize> {
+        loop {
+            let before = span.clone();
+            for (open, close) in &self.brackets {
+                if span.contains(open) || span.contains(close) {
+                    span = span.start.min(*open)..span.end.max(close + 1);
+                }
+            }
+            if span == before {
+                return span;
+            }
+        }
     }
 
     /// The name that ends before `end`, with blanks between.
@@ -204,6 +224,10 @@ impl Fault {
     }
 }
 
+const ESCAPES: &str = r"write a backslash as \\, or the text as r'…'";
+const INTEGERS: &str =
+    "integers lie between -9223372036854775808 and 9223372036854775807; a decimal has a point: 1.0";
+
 /// The parser's words in ours.
 fn syntax_fault(span: Range<usize>, message: &str) -> Fault {
     let text = message.strip_prefix("Syntax error: ").unwrap_or(message);
@@ -220,20 +244,20 @@ fn syntax_fault(span: Range<usize>, message: &str) -> Fault {
     {
         (format!("`{token}` can't stand here"), hint_for(token))
     } else if let Some(token) = unexpected("token recognition error at: '") {
-        (format!("`{token}` is no part of the language"), hint_for(token))
+        match token.trim() {
+            text if text.starts_with(['\'', '"']) => {
+                ("the text has an unknown escape".to_owned(), Some(ESCAPES))
+            }
+            token => (format!("`{token}` is no part of the language"), hint_for(token)),
+        }
     } else if text.contains("invalid int literal") {
-        (
-            "the number is no 64-bit integer".to_owned(),
-            Some(
-                "integers lie between -9223372036854775808 and 9223372036854775807; write a decimal with a point: 1.0",
-            ),
-        )
+        ("the number is no 64-bit integer".to_owned(), Some(INTEGERS))
     } else if text.contains("invalid double literal") {
         ("the number is too large".to_owned(), None)
     } else if let Some(word) = text.strip_prefix("reserved identifier: ") {
         (format!("`{word}` is a reserved word of CEL"), None)
     } else if text.contains("string literal") {
-        ("the text has an unknown escape".to_owned(), Some(r"write a backslash as \\, or the text as r'…'"))
+        ("the text has an unknown escape".to_owned(), Some(ESCAPES))
     } else if text.contains("Recursion limit") {
         ("the expression is nested too deeply".to_owned(), Some("split it into parts with less nesting"))
     } else {

@@ -1,5 +1,7 @@
 //! Tables of expressions with their values and their faults. The names of both are those of an order.
 
+#![allow(clippy::unwrap_used)]
+
 mod faults;
 mod properties;
 mod values;
@@ -8,8 +10,8 @@ use indexmap::IndexMap;
 use uuid::Uuid;
 
 use super::{Compiled, Env, Expected, Fault, Scope};
-use crate::declaration::{Field, Type};
 use crate::decide::Actor;
+use crate::declaration::{Field, Type};
 use crate::value::{Object, Timestamp, Value};
 
 const CUSTOMER: &str = "018f4e1c-0000-7000-8000-000000000001";
@@ -130,7 +132,10 @@ fn order_values() -> Object {
         ("number", texted("10248")),
         ("customer", id(CUSTOMER)),
         ("status", texted("placed")),
-        ("lines", Value::List(vec![line(12, "14.00", "0"), line(10, "9.80", "0.05"), line(5, "34.80", "0.15")])),
+        (
+            "lines",
+            Value::List(vec![line(12, "14.00", "0"), line(10, "9.80", "0.05"), line(5, "34.80", "0.15")]),
+        ),
         ("total", number("440.00")),
         ("quantity", Value::Integer(27)),
         ("paid", Value::Boolean(false)),

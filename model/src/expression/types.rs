@@ -98,6 +98,17 @@ impl Ty {
         }
     }
 
+    /// The name of many of them.
+    pub(crate) fn plural(&self) -> String {
+        match self {
+            Ty::Null => "nulls".to_owned(),
+            Ty::Never | Ty::Faulty | Ty::Json => self.to_string(),
+            Ty::Enum(_) => "enum values".to_owned(),
+            Ty::List(item) => format!("lists of {}", item.ty.plural()),
+            _ => format!("{self}s"),
+        }
+    }
+
     /// Text, with the names of an enum among it.
     pub(crate) fn is_text(&self) -> bool {
         matches!(self, Ty::Text | Ty::Enum(_) | Ty::Faulty)
@@ -136,7 +147,7 @@ impl fmt::Display for Ty {
             Ty::Duration => f.write_str("duration"),
             Ty::Uuid => f.write_str("uuid"),
             Ty::List(item) if item.ty == Ty::Never => f.write_str("empty list"),
-            Ty::List(item) => write!(f, "list of {}", item.ty),
+            Ty::List(item) => write!(f, "list of {}", item.ty.plural()),
             Ty::Object(_) => f.write_str("object"),
             Ty::Json => f.write_str("json"),
         }

@@ -16,7 +16,7 @@ fn render(source: &str, faults: &[Fault]) -> String {
         }
         out.push('\n');
     }
-    out
+    out.replace('\0', "␀")
 }
 
 fn faults(source: &str, expected: Expected<'_>) -> String {
@@ -154,15 +154,27 @@ fn types() {
 fn places() {
     let check = |field: &Field, sources: &[&str]| table(sources, Expected::Field(field));
     let shown = [
-        check(&field("status", status()), &["'paied'", "input.number", "input.paid ? 'paid' : 'done'", "null"]),
+        check(
+            &field("status", status()),
+            &["'paied'", "input.number", "input.paid ? 'paid' : 'done'", "null"],
+        ),
         check(&field("status", Type::Enum(vec!["placed".to_owned()])), &["input.status"]),
-        check(&field("customer", reference("customer")), &["'ALFKI'", "input.number", "actor.id", "input.owner"]),
+        check(
+            &field("customer", reference("customer")),
+            &["'ALFKI'", "input.number", "actor.id", "input.owner"],
+        ),
         check(&field("note", text()), &["input.note", "1", "input.billing.city", "input.billing.zip"]),
         check(&field("quantity", integer()), &["1.5", "input.total", "'1'", "input.quantity / 2.0"]),
         check(&field("total", decimal()), &["'1.5'", "input.lines", "now"]),
         check(&field("due", Type::Date), &["now", "'2026-01-01'"]),
-        check(&field("tags", list(field("tag", text()))), &["[1]", "['a', null]", "input.lines.map(l, l.gift)"]),
-        check(&field("address", address()), &["{'zip': '1'}", "{'city': 1, 'zipp': 'x'}", "input.number", "{}"]),
+        check(
+            &field("tags", list(field("tag", text()))),
+            &["[1]", "['a', null]", "input.lines.map(l, l.gift)"],
+        ),
+        check(
+            &field("address", address()),
+            &["{'zip': '1'}", "{'city': 1, 'zipp': 'x'}", "input.number", "{}"],
+        ),
         check(&optional("extra", Type::Json), &["input.number", "{'a': 1}"]),
     ];
     insta::assert_snapshot!(shown.join("\n"));
@@ -171,8 +183,11 @@ fn places() {
 #[test]
 fn a_creating_command_has_no_state() {
     let input = order();
-    let faults =
-        Compiled::compile("state.paid && state.number == 'x'", Env { input: Some(&input), state: None }, Expected::Boolean);
+    let faults = Compiled::compile(
+        "state.paid && state.number == 'x'",
+        Env { input: Some(&input), state: None },
+        Expected::Boolean,
+    );
     insta::assert_snapshot!(render("state.paid && state.number == 'x'", &faults.unwrap_err()));
     let faults = Compiled::compile("input.paid", Env { input: None, state: Some(&input) }, Expected::Boolean);
     insta::assert_snapshot!(render("input.paid", &faults.unwrap_err()));
@@ -206,7 +221,11 @@ fn hostile_text_is_a_fault() {
             "é".repeat(n),
             "a.map(x,".repeat(n),
         ] {
-            assert!(compile(&source, Expected::Boolean).is_err(), "{}", source.chars().take(40).collect::<String>());
+            assert!(
+                compile(&source, Expected::Boolean).is_err(),
+                "{}",
+                source.chars().take(40).collect::<String>()
+            );
         }
     }
 }

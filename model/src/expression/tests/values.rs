@@ -106,7 +106,11 @@ fn values_have_the_type_of_the_field() {
     check("1", decimal(), number("1"));
     check("input.quantity", decimal(), number("27"));
     check("[1, 2.5]", list(field("n", decimal())), Value::List(vec![number("1"), number("2.5")]));
-    check("input.lines.map(l, l.quantity)", list(field("n", decimal())), Value::List(vec![number("12"), number("10"), number("5")]));
+    check(
+        "input.lines.map(l, l.quantity)",
+        list(field("n", decimal())),
+        Value::List(vec![number("12"), number("10"), number("5")]),
+    );
     check("[]", list(field("n", decimal())), Value::List(vec![]));
     check("'placed'", status(), texted("placed"));
     check("input.paid ? 'paid' : 'placed'", status(), texted("placed"));
@@ -119,7 +123,11 @@ fn values_have_the_type_of_the_field() {
     check("now - input.ordered_at", Type::Duration, Value::Duration(86_400_000));
     check("input.extra", Type::Json, Value::Json(serde_json::json!({"a": [1, 2]})));
     check("{'city': 'Bonn'}", address(), object([("city", texted("Bonn")), ("zip", Value::Null)]));
-    check("{'zip': '1', 'city': 'Bonn'}", address(), object([("city", texted("Bonn")), ("zip", texted("1"))]));
+    check(
+        "{'zip': '1', 'city': 'Bonn'}",
+        address(),
+        object([("city", texted("Bonn")), ("zip", texted("1"))]),
+    );
     check(
         "input.tags.map(t, {'city': t})",
         list(field("a", address())),
@@ -143,7 +151,10 @@ fn evaluation_errors() {
     check("1.0 / 0 == 1", "division by zero");
     check("9223372036854775807 + 1 > 0", "`9223372036854775807 + 1` is beyond 64 bits");
     check("0 - 9223372036854775807 - 2 < 0", "`0 - 9223372036854775807 - 2` is beyond 64 bits");
-    check("input.quantity * 9223372036854775807 > 0", "`input.quantity * 9223372036854775807` is beyond 64 bits");
+    check(
+        "input.quantity * 9223372036854775807 > 0",
+        "`input.quantity * 9223372036854775807` is beyond 64 bits",
+    );
     check("-9223372036854775808 / -1 > 0", "`-9223372036854775808 / -1` is beyond 64 bits");
     check("-(-9223372036854775808) > 0", "`-(-9223372036854775808)` is beyond 64 bits");
     check("sum([9223372036854775807, 1]) > 0", "`sum([9223372036854775807, 1])` is beyond 64 bits");
@@ -155,8 +166,14 @@ fn evaluation_errors() {
     check("max(input.empty) > 1", "`input.empty` is empty");
     check("input.lines[3].quantity > 1", "`input.lines` has no item 3, it has 3");
     check("input.lines[-1].quantity > 1", "`input.lines` has no item -1, it has 3");
-    check("int(input.total * 1e30) > 1", "`int(input.total * 1e30)` can't be computed: the number is no 64-bit integer");
-    check("int(input.mail) > 1", "`int(input.mail)` can't be computed: the text is no 64-bit integer such as '12'");
+    check(
+        "int(input.total * 1e30) > 1",
+        "`int(input.total * 1e30)` can't be computed: the number is no 64-bit integer",
+    );
+    check(
+        "int(input.mail) > 1",
+        "`int(input.mail)` can't be computed: the text is no 64-bit integer such as '12'",
+    );
     check("round(1.5, 99) > 1", "numbers are rounded to 0 to 28 digits after the point, not 99");
     check("now + duration('99999999h') > now", "the instant lies outside the years 0000 to 9999");
     check("input.due + duration('1h') > input.due", "a date takes durations of whole days, such as '48h'");
@@ -201,8 +218,13 @@ fn nobody_equals_nobody() {
 #[test]
 fn cost_is_limited() {
     let steps = "more than 100000 steps";
-    let tower = |step: &str| format!("size(['abcdefgh'].map(s, {step}){}[0]) > 0", format!(".map(s, {step})").repeat(60));
-    assert_eq!(evaluate(&tower("s + s"), Type::Boolean), Err("a text has more than 1048576 bytes".to_owned()));
+    let tower = |step: &str| {
+        format!("size(['abcdefgh'].map(s, {step}){}[0]) > 0", format!(".map(s, {step})").repeat(60))
+    };
+    assert_eq!(
+        evaluate(&tower("s + s"), Type::Boolean),
+        Err("a text has more than 1048576 bytes".to_owned())
+    );
     let squares = format!("[1.5]{}[0] > 0", ".map(x, x * x)".repeat(60));
     assert_eq!(evaluate(&squares, Type::Boolean), Err("a number has more than 1000 digits".to_owned()));
     let lists = format!("size([[1]]{}) > 0", ".map(x, [x, x][0])".repeat(2));
