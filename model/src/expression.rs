@@ -6,6 +6,7 @@ mod evaluate;
 mod exact;
 mod fit;
 mod functions;
+mod macros;
 mod operators;
 mod parse;
 #[cfg(test)]

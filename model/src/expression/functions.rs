@@ -132,7 +132,7 @@ impl Checker<'_> {
 
     fn or_else(&mut self, args: Vec<Typed>, span: Range<usize>) -> Typed {
         let [first, second] = exactly(args);
-        let (first, second) = self.reconcile(first, second);
+        let (first, second) = self.branches(first, second);
         let Some(ty) = first.slot.ty.unify(&second.slot.ty) else {
             let message =
                 format!("the default is {}, the value {}", article(&second.slot.ty), article(&first.slot.ty));

@@ -1,12 +1,10 @@
-//! The types of operators and of the macros over lists.
-
-use std::ops::Range;
+//! The types of operators.
 
 use cel::IdedExpr;
-use cel::common::ast::{CallExpr, Expr, operators};
+use cel::common::ast::{CallExpr, operators};
 
-use super::check::{Checker, ROOTS, article};
-use super::tree::{Arithmetic, Comparison, Each, EachKind, Node, Typed};
+use super::check::{Checker, article};
+use super::tree::{Arithmetic, Comparison, Node, Typed};
 use super::types::{Slot, Ty};
 use crate::value::Value;
 
@@ -86,7 +84,7 @@ impl Checker<'_> {
         let test = self.condition(test, "?:");
         let (yes, no) = (self.check(yes), self.check(no));
         let span = test.span.start..no.span.end;
-        let (yes, no) = self.reconcile(yes, no);
+        let (yes, no) = self.branches(yes, no);
         match yes.slot.unify(&no.slot) {
             Some(slot) => {
                 let (yes, no) = (yes.widened(&slot.ty), no.widened(&slot.ty));
@@ -247,66 +245,12 @@ impl Checker<'_> {
         Typed { node, slot: Slot::of(ty), span }
     }
 
-    /// `list.map(item, …)` and the like; `None` if the call is none.
-    pub(super) fn macro_call(
-        &mut self,
-        call: &CallExpr,
-        name_span: &Range<usize>,
-        end: usize,
-    ) -> Option<Typed> {
-        let name = call.func_name.as_str();
-        let kind = match name {
-            "map" => EachKind::Map,
-            "filter" => EachKind::Filter,
-            "all" => EachKind::All,
-            "exists" => EachKind::Exists,
-            "exists_one" | "existsOne" => EachKind::ExistsOne,
-            _ => return None,
-        };
-        let (target, item, filter, body) = match (&call.target, call.args.as_slice()) {
-            (Some(target), [item, body]) => (target, item, None, body),
-            (Some(target), [item, filter, body]) if kind == EachKind::Map => {
-                (target, item, Some(filter), body)
-            }
-            _ => {
-                let hint = format!("write `list.{name}(item, …)`");
-                return Some(self.fault(
-                    name_span.start..end,
-                    format!("`{name}` is called in another way"),
-                    Some(hint),
-                ));
-            }
-        };
-        let over = self.check(target);
-        let span = over.span.start..end;
-        let slot = match &over.slot.ty {
-            Ty::List(item) => Slot::clone(item),
-            Ty::Faulty => Slot { ty: Ty::Faulty, nullable: true },
-            ty => {
-                let message = format!("`{name}` goes over a list, this is {}", article(ty));
-                self.fault(over.span.clone(), message, None);
-                Slot { ty: Ty::Faulty, nullable: true }
-            }
-        };
-        let variable = match &item.expr {
-            Expr::Ident(variable) if !ROOTS.contains(&variable.as_str()) => variable.clone(),
-            _ => {
-                let hint = Some(format!("write `list.{name}(item, …)` with a name that isn't taken"));
-                let message = format!("the first argument of `{name}` is a new name for the item");
-                return Some(self.fault(self.parsed.token(item.id), message, hint));
-            }
-        };
-        self.items.push((variable, slot.clone()));
-        let filter = filter.map(|filter| self.condition(filter, name));
-        let body = if kind == EachKind::Map { self.check(body) } else { self.condition(body, name) };
-        self.items.pop();
-        let ty = match kind {
-            EachKind::Map => Ty::List(Box::new(body.slot.clone())),
-            EachKind::Filter => Ty::List(Box::new(slot)),
-            EachKind::All | EachKind::Exists | EachKind::ExistsOne => Ty::Boolean,
-        };
-        let node = Node::Each(Box::new(Each { kind, over, filter, body }));
-        Some(Typed { node, slot: Slot::of(ty), span })
+    /// As [`Checker::reconcile`], but where one branch is an enum the other may be any text: then both are text.
+    pub(super) fn branches(&mut self, first: Typed, second: Typed) -> (Typed, Typed) {
+        if first.slot.ty.is_text() && second.slot.ty.is_text() {
+            return (first, second);
+        }
+        self.reconcile(first, second)
     }
 
     /// Lets text literals on one side take the type of the other.

@@ -81,6 +81,7 @@ fn conditions() {
         "state.status == 'placed' && state.status in ['placed', 'paid'] && 'paid' != state.status",
         "input.status == state.status && (input.paid ? 'paid' : 'placed') == input.status",
         "input.address == state.address && input.lines == state.lines",
+        "(input.paid ? 'open' : input.status) == 'placed' && orElse(input.note, input.status) == 'placed'",
         // Nulls.
         "input.note == null && !has(input.note) && has(input.number) && null == input.note",
         "orElse(input.note, 'none') == 'none' && input.note.orElse('x') == 'x' && input.note != 'x'",
@@ -114,6 +115,8 @@ fn values_have_the_type_of_the_field() {
     check("[]", list(field("n", decimal())), Value::List(vec![]));
     check("'placed'", status(), texted("placed"));
     check("input.paid ? 'paid' : 'placed'", status(), texted("placed"));
+    check("input.paid ? input.status : 'paid'", status(), texted("paid"));
+    check("orElse(input.note, 'none')", text(), texted("none"));
     check("input.status", text(), texted("placed"));
     check("'018f4e1c-0000-7000-8000-000000000001'", reference("customer"), id(CUSTOMER));
     check("actor.id", Type::Uuid, id(CUSTOMER));
