@@ -5,8 +5,8 @@ use std::ops::Range;
 use indexmap::IndexMap;
 use uuid::Uuid;
 
-use crate::declaration::{Field, Type};
 use crate::decide::Actor;
+use crate::declaration::{Field, Type};
 use crate::value::{Object, Timestamp, Value};
 
 /// The names that an expression may use.

@@ -34,7 +34,8 @@ impl FromStr for Position {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = || InvalidPosition(text.to_owned());
         let mut parts = text.split(':');
-        let (Some(model), Some(partition), Some(offset), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(model), Some(partition), Some(offset), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(invalid());
         };
