@@ -193,6 +193,24 @@ fn a_creating_command_has_no_state() {
     insta::assert_snapshot!(render("input.paid", &faults.unwrap_err()));
 }
 
+#[test]
+fn limits() {
+    let only = |source: String| {
+        let faults = compile(&source, Expected::Boolean).unwrap_err();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        faults[0].message.clone()
+    };
+    assert_eq!(only(" ".repeat(4096) + "1"), "the expression is longer than 4096 bytes (4097)");
+    assert_eq!(only("(".repeat(33)), "more than 32 brackets are open here");
+    assert_eq!(only("1+".repeat(200) + "1 == 1"), "the expression is more than 128 operators deep");
+    assert_eq!(only("true?1:".repeat(200) + "2"), "the expression is nested too deeply");
+    assert_eq!(only("1.".to_owned() + &"1".repeat(101) + " > 1"), "the number is too long");
+    assert_eq!(
+        only("input.number.matches('a{1000}{1000}')".to_owned()),
+        "the regular expression is wrong: it is too large"
+    );
+}
+
 /// Each of these would overflow the stack of a parser or checker that recurses without a limit.
 #[test]
 fn hostile_text_is_a_fault() {
