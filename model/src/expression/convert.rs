@@ -28,9 +28,7 @@ pub(crate) fn convert(function: Function, value: &Value) -> Result<Value, String
         (F::ToDecimal, Value::Text(text)) => Value::Decimal(exact::parse(text)?),
         (F::ToTimestamp, Value::Text(text)) => Value::Timestamp(parse_timestamp(text)?),
         (F::ToTimestamp, Value::Date(date)) => Value::Timestamp(midnight(*date)?),
-        (F::ToDate, Value::Text(text)) => {
-            Value::Date(text.parse().map_err(|_| "the text is no date such as '2026-01-31'".to_owned())?)
-        }
+        (F::ToDate, Value::Text(text)) => Value::Date(parse_date(text)?),
         (F::ToDate, Value::Timestamp(at)) => Value::Date(date_of(*at)?),
         (F::ToDuration, Value::Text(text)) => Value::Duration(parse_duration(text)?),
         (F::ToUuid, Value::Text(text)) => {
@@ -53,6 +51,12 @@ fn to_text(value: &Value) -> Result<String, String> {
         Value::Uuid(id) => id.to_string(),
         _ => return Err("the value has no text form".to_owned()),
     })
+}
+
+/// `2026-01-31`, without a time of day.
+fn parse_date(text: &str) -> Result<Date, String> {
+    let date = text.parse().ok().filter(|date: &Date| date.to_string() == text);
+    date.filter(|date| date.year() >= 0).ok_or_else(|| "the text is no date such as '2026-01-31'".to_owned())
 }
 
 /// An RFC 3339 instant, to milliseconds.

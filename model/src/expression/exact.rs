@@ -74,7 +74,9 @@ pub(crate) fn parse(text: &str) -> Result<BigDecimal, String> {
     let plain = digits.starts_with(|c: char| c.is_ascii_digit())
         && digits.ends_with(|c: char| c.is_ascii_digit())
         && digits.chars().all(|c| c.is_ascii_digit() || c == '.');
-    let parsed = if plain { text.parse().ok() } else { None };
+    // Twice the digits of a literal leave room for leading zeros; reading more than that would take its time.
+    let short = text.len() <= 2 * MAX_LITERAL_DIGITS as usize;
+    let parsed = if plain && short { text.parse().ok() } else { None };
     parsed.and_then(literal).ok_or_else(|| "the text is no decimal number such as '12.50'".to_owned())
 }
 
