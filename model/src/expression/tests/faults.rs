@@ -129,6 +129,8 @@ fn types() {
                 "timestamp('2026-01-31T12:00:00') < now",
                 "timestamp('2026-01-31T12:00:00.0001Z') < now",
                 "duration('1d') > input.grace",
+                "duration('P1M') > input.grace",
+                "duration('1us') > input.grace",
                 "decimal('1,5') > 1",
                 "int('1.5') > 1",
                 "duration('1 fortnight') > input.grace",
