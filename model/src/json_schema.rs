@@ -150,3 +150,6 @@ fn pruned(mut schema: Json) -> Json {
 pub fn of_language() -> Json {
     todo!()
 }
+
+#[cfg(test)]
+mod tests;
