@@ -22,8 +22,8 @@ use uuid::Uuid;
 
 use self::check::Checker;
 use self::tree::Typed;
-use crate::declaration::{Field, Type};
 use crate::decide::Actor;
+use crate::declaration::{Field, Type};
 use crate::value::{Object, Timestamp, Value};
 
 /// The names that an expression may use.
