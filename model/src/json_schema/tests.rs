@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::*;
 use crate::testing::{
-    any_fields, any_json, decimal, declared_object, field, fields, optional, pattern, text,
+    any_fields, any_json, decimal, declared_object, field, fields, integer, optional, pattern, text,
 };
 use crate::value::{Value, object_from_json, object_to_json};
 
@@ -56,6 +56,33 @@ fn the_schemas_of_a_declaration() {
     ]);
     let both = json!({ "request": request(&declared), "response": response(&declared) });
     insta::assert_snapshot!(serde_json::to_string_pretty(&both).unwrap());
+}
+
+#[test]
+fn an_input_says_what_may_be_absent() {
+    let count = Field { default: Some(Value::Integer(1)), ..field("count", integer()) };
+    let mut command = Command {
+        name: "create".into(),
+        doc: Some("Adds one.".into()),
+        creates: true,
+        deletes: false,
+        input: fields([field("name", text()), count]),
+        state_inputs: vec!["name".into(), "count".into()],
+        partial: false,
+        require: Vec::new(),
+        from: Vec::new(),
+        to: None,
+        set: IndexMap::new(),
+        emits: "created".into(),
+    };
+    let create = of_input(&command);
+    assert_eq!(create["required"], json!(["name"]));
+    assert_eq!(create["properties"]["count"]["default"], json!(1));
+    assert_eq!(create["description"], json!("Adds one."));
+    (command.creates, command.partial) = (false, true);
+    let update = of_input(&command);
+    assert_eq!(update.get("required"), None);
+    assert_eq!(update["properties"]["count"].get("default"), None);
 }
 
 #[test]
