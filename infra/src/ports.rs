@@ -77,7 +77,7 @@ impl PortFlags {
                 (None, Some(port)) if usable(port) && taken.insert(port) => port,
                 // With every port of the range taken, the usual one gives the error that says so.
                 (None, _) => candidates
-                    .find(|&candidate| is_free(candidate) && taken.insert(candidate))
+                    .find(|&candidate| is_free(candidate) && usable(candidate) && taken.insert(candidate))
                     .unwrap_or_else(|| port(&usual)),
             }
         };
