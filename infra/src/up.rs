@@ -18,8 +18,8 @@ use crate::prerequisites::{self, Tools};
 use crate::process::POLL;
 use crate::progress::Progress;
 use crate::server::{Server, Started, log_tail, start, stop};
-use crate::stack::{Stack, last_ports, workspace};
-use crate::{cargo, maven, sample, table};
+use crate::stack::{Stack, last_ports};
+use crate::{cargo, commands, maven, table};
 
 /// Options of `cargo dev up`.
 #[derive(Debug, Args)]
@@ -180,16 +180,8 @@ async fn load_sample_once(stack: &Stack, progress: &Progress, cancel: &Cancellat
     if loaded.exists() {
         return Ok(());
     }
-    let mut step = progress.step("sample data");
-    step.note("sending it as commands");
-    let (url, dir) = (stack.base_url(), workspace().join("models/sample"));
-    tokio::select! {
-        result = sample::load(&url, &dir) => result.context("cannot load the sample data")?,
-        () = cancel.cancelled() => bail!("interrupted"),
-    }
-    fs::write(&loaded, "").with_context(|| format!("cannot write {}", loaded.display()))?;
-    step.done("loaded");
-    Ok(())
+    commands::send_sample(stack, progress, cancel).await?;
+    fs::write(&loaded, "").with_context(|| format!("cannot write {}", loaded.display()))
 }
 
 fn addresses(stack: &Stack, options: &Options) -> String {

@@ -5,18 +5,22 @@
 //! ([`declaration`]), a JSON body becomes a typed [`Value`] ([`value`]), [`decide`] turns a command into an event,
 //! [`evolve`] merges the event into the state, and [`avro`] carries it to Kafka.
 
-pub mod diagnostic;
-pub mod declaration;
-pub mod value;
-pub mod expression;
-pub mod decide;
-pub mod evolve;
-pub mod position;
-pub mod avro;
-pub mod json_schema;
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
-pub use declaration::{Command, Event, Field, Model, Models, Type};
+pub mod avro;
+pub mod decide;
+pub mod declaration;
+pub mod diagnostic;
+pub mod evolve;
+pub mod expression;
+pub mod json_schema;
+pub mod position;
+#[cfg(test)]
+mod testing;
+pub mod value;
+
 pub use decide::{Decision, Rejection, decide};
+pub use declaration::{Command, Event, Field, Model, Models, Type};
 pub use evolve::{State, evolve};
 pub use position::Position;
 pub use value::{Decimal, FieldError, Object, Timestamp, Value};

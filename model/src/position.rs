@@ -34,7 +34,8 @@ impl FromStr for Position {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = || InvalidPosition(text.to_owned());
         let mut parts = text.split(':');
-        let (Some(model), Some(partition), Some(offset), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(model), Some(partition), Some(offset), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(invalid());
         };
@@ -58,5 +59,40 @@ impl TryFrom<String> for Position {
 impl From<Position> for String {
     fn from(position: Position) -> Self {
         position.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_round_trip() {
+        let position = Position { model: "order".to_owned(), partition: 5, offset: 1234 };
+        assert_eq!(position.to_string(), "order:5:1234");
+        assert_eq!("order:5:1234".parse(), Ok(position.clone()));
+        let json = serde_json::to_string(&position).unwrap();
+        assert_eq!(json, "\"order:5:1234\"");
+        assert_eq!(serde_json::from_str::<Position>(&json).unwrap(), position);
+        let last = format!("order:{}:{}", i32::MAX, i64::MAX);
+        assert_eq!(last.parse::<Position>().unwrap().to_string(), last);
+    }
+
+    #[test]
+    fn other_text_is_refused() {
+        for text in [
+            "",
+            "order",
+            "order:5",
+            ":5:1",
+            "order:-1:1",
+            "order:5:-1",
+            "order:5:1:",
+            "order:5:9223372036854775808",
+            "order:5: 1",
+        ] {
+            assert_eq!(text.parse::<Position>(), Err(InvalidPosition(text.to_owned())));
+        }
+        assert!(serde_json::from_str::<Position>("\"order\"").is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! The records in Kafka: what a command, an answer and an event look like on the wire. Routing, de-duplication and codec only.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use writ_model::decide::Actor;
@@ -33,6 +35,12 @@ pub mod header {
     pub const TRACEPARENT: &str = "traceparent";
     /// `application/avro`.
     pub const CONTENT_TYPE: &str = "content-type";
+    /// On a command: where the answer goes, see [`ReplyTo`](super::ReplyTo). On an answer: the request it is for.
+    pub const REPLY_TO: &str = "writ_reply_to";
+    /// On a dead letter: why the record could not be decided.
+    pub const REASON: &str = "writ_reason";
+    /// On a dead letter: `topic:partition:offset` of the original record.
+    pub const ORIGIN: &str = "writ_origin";
 }
 
 /// One record of `writ.commands`.
@@ -69,9 +77,50 @@ pub struct CommandRecord {
 }
 
 impl CommandRecord {
+    /// `model/id`: the key of the record, and of the aggregate's state in `writ.state`.
+    pub fn key(&self) -> String {
+        aggregate_key(&self.model, self.aggregate)
+    }
+
     /// The time as the model's type.
     pub fn time(&self) -> Timestamp {
         Timestamp(self.at)
+    }
+}
+
+/// The key under which an aggregate's commands and state stand: `model/id`.
+pub fn aggregate_key(model: &str, id: Uuid) -> String {
+    format!("{model}/{id}")
+}
+
+/// The address of an answer: which api instance waits, on which partition of `writ.replies` it listens, and which of
+/// its requests it is. As text `instance/partition/request`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplyTo {
+    /// The api instance.
+    pub instance: Uuid,
+    /// Its partition of `writ.replies`.
+    pub partition: i32,
+    /// The request; two repeats of one command are two requests.
+    pub request: Uuid,
+}
+
+impl fmt::Display for ReplyTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.instance, self.partition, self.request)
+    }
+}
+
+impl ReplyTo {
+    /// Reads what `Display` writes; `None` for anything else.
+    pub fn parse(text: &[u8]) -> Option<ReplyTo> {
+        let mut parts = std::str::from_utf8(text).ok()?.split('/');
+        let address = ReplyTo {
+            instance: parts.next()?.parse().ok()?,
+            partition: parts.next()?.parse().ok()?,
+            request: parts.next()?.parse().ok()?,
+        };
+        parts.next().is_none().then_some(address)
     }
 }
 
@@ -116,4 +165,23 @@ pub struct EventSummary {
     pub time: String,
     /// Recorded fields.
     pub data: serde_json::Value,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reply_address_survives_its_text() {
+        let address = ReplyTo { instance: Uuid::now_v7(), partition: 3, request: Uuid::now_v7() };
+        assert_eq!(ReplyTo::parse(address.to_string().as_bytes()), Some(address));
+    }
+
+    #[test]
+    fn garbage_is_no_reply_address() {
+        for garbage in ["", "a/b/c", "///", &format!("{}/1/{}/x", Uuid::nil(), Uuid::nil())] {
+            assert_eq!(ReplyTo::parse(garbage.as_bytes()), None, "{garbage}");
+        }
+        assert_eq!(ReplyTo::parse(&[0xff, 0xfe]), None);
+    }
 }

@@ -1,11 +1,18 @@
-//! Everything that writes to Kafka. In the order in which data passes: [`kafka`] (options and clients), [`topics`]
-//! (names and creation), [`registry`] (schemas), [`envelope`] (the records), [`commands`] (send, await the answer),
-//! [`transaction`] (the decider's exactly-once output).
+//! Everything that writes to Kafka, and the vocabulary of its records.
+//!
+//! In the order in which data passes: [`kafka`] (options, clients, whether Kafka is there), [`topics`] (names and
+//! creation), [`registry`] (schemas), [`envelope`] (the records), [`commands`] (the api's side: send a command,
+//! await its answer), [`replies`] (answers from deciders in other processes), [`transaction`] (the decider's
+//! exactly-once output). [`readiness`] is how each part says whether it works.
 
-pub mod kafka;
-pub mod topics;
-pub mod registry;
-pub mod envelope;
-pub mod readiness;
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod commands;
+pub mod envelope;
+pub mod kafka;
+pub mod metrics;
+pub mod readiness;
+pub mod registry;
+pub mod replies;
+pub mod topics;
 pub mod transaction;

@@ -1,4 +1,4 @@
-//! Whether a part works, as `/readyz` shows it. Each part owns a sender; the api holds the receivers.
+//! Whether a part works, as `/readyz` shows it. Each part owns the sender; the api holds the receivers.
 
 use tokio::sync::watch;
 
@@ -18,4 +18,17 @@ pub struct Part {
     pub name: &'static str,
     /// Its present state.
     pub state: watch::Receiver<Readiness>,
+}
+
+impl Part {
+    /// A new part that waits for `reason`, with the sender for its owner.
+    pub fn new(name: &'static str, reason: &str) -> (watch::Sender<Readiness>, Part) {
+        let (sender, state) = watch::channel(Readiness::Waiting(reason.to_owned()));
+        (sender, Part { name, state })
+    }
+
+    /// Works now.
+    pub fn is_ready(&self) -> bool {
+        *self.state.borrow() == Readiness::Ready
+    }
 }

@@ -1,4 +1,22 @@
-//! Topic names, declared once, and their creation.
+//! Topic names, declared once, and their creation with the settings that the guarantees rest on.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+use writ_model::Models;
+
+use crate::kafka::{Options, REQUEST_TIMEOUT};
+
+/// Partitions of `writ.replies`: api instances that share one read each other's answers and drop them.
+pub(crate) const REPLY_PARTITIONS: i32 = 8;
+const FOR_EVER: &str = "-1";
+const METADATA_PAUSE: Duration = Duration::from_millis(20);
+const TEN_MINUTES: &str = "600000";
+const SEVEN_DAYS: &str = "604800000";
+const THIRTY_DAYS: &str = "2592000000";
 
 /// The names of all topics under one prefix.
 #[derive(Debug, Clone)]
@@ -11,24 +29,134 @@ impl Topics {
     pub fn new(prefix: &str) -> Self {
         Topics { prefix: prefix.to_owned() }
     }
-    /// `writ.<model>`: the events of a model.
+
+    /// `writ.<model>`: the events of a model, kept for ever.
     pub fn events(&self, model: &str) -> String {
         format!("{}.{model}", self.prefix)
     }
-    /// `writ.commands`.
+
+    /// `writ.commands`: one record per command, keyed `model/id`.
     pub fn commands(&self) -> String {
         format!("{}.commands", self.prefix)
     }
-    /// `writ.replies`.
+
+    /// `writ.replies`: answers to api instances in other processes than the decider.
     pub fn replies(&self) -> String {
         format!("{}.replies", self.prefix)
     }
-    /// `writ.state`.
+
+    /// `writ.state`: states and outcomes, compacted; partition `n` belongs to partition `n` of the commands.
     pub fn state(&self) -> String {
         format!("{}.state", self.prefix)
     }
-    /// `writ.dead-letters`.
+
+    /// `writ.dead-letters`: what could not be decoded, with its reason.
     pub fn dead_letters(&self) -> String {
         format!("{}.dead-letters", self.prefix)
     }
+
+    /// The consumer group of the deciders.
+    pub fn decider_group(&self) -> String {
+        format!("{}.decider", self.prefix)
+    }
+}
+
+/// Why the topics are not as they must be.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Kafka doesn't answer or refuses: try again.
+    #[error("topics can't be created at {brokers}: {detail}")]
+    Kafka {
+        /// The brokers asked.
+        brokers: String,
+        /// What Kafka said.
+        detail: String,
+    },
+    /// A topic exists with another partition count: its keys would change owner.
+    #[error(
+        "topic {topic} has {found} partitions, the configuration says {configured}; set kafka.partitions = {found}, \
+         since keys would move to other partitions"
+    )]
+    PartitionsChanged {
+        /// The topic.
+        topic: String,
+        /// As it is in Kafka.
+        found: i32,
+        /// As configured.
+        configured: i32,
+    },
+}
+
+/// Creates the topics that are missing and checks the ones that exist. Idempotent; safe from many processes at once.
+///
+/// # Errors
+/// [`Error::Kafka`] may pass with time, [`Error::PartitionsChanged`] needs the operator.
+pub async fn ensure(options: &Options, models: &Models) -> Result<(), Error> {
+    let failed = |detail: String| Error::Kafka { brokers: options.brokers.clone(), detail };
+    let topics = Topics::new(&options.topic_prefix);
+    let admin = options.admin().map_err(|error| failed(error.to_string()))?;
+
+    let names = [topics.commands(), topics.state(), topics.replies(), topics.dead_letters()];
+    let [commands, state, replies, dead_letters] = &names;
+    let events: Vec<String> = models.models.keys().map(|model| topics.events(model)).collect();
+    let new =
+        |name, partitions| NewTopic::new(name, partitions, TopicReplication::Fixed(options.replication));
+    let mut wanted = vec![
+        new(commands, options.partitions).set("retention.ms", SEVEN_DAYS),
+        new(state, options.partitions).set("cleanup.policy", "compact"),
+        new(replies, REPLY_PARTITIONS).set("retention.ms", TEN_MINUTES),
+        new(dead_letters, options.partitions).set("retention.ms", THIRTY_DAYS),
+    ];
+    wanted.extend(events.iter().map(|topic| {
+        new(topic, options.partitions)
+            .set("retention.ms", FOR_EVER)
+            .set("retention.bytes", FOR_EVER)
+            .set("cleanup.policy", "delete")
+    }));
+
+    let limits =
+        AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
+    let results = admin.create_topics(&wanted, &limits).await.map_err(|error| failed(error.to_string()))?;
+    for result in results {
+        match result {
+            Ok(topic) => tracing::info!(kafka.topic = topic, "created topic"),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => return Err(failed(format!("{topic}: {code}"))),
+        }
+    }
+    check_partitions(options.clone(), vec![commands.clone(), state.clone()]).await
+}
+
+/// The decider relies on one and the same count for commands and state (see [`Topics::state`]).
+async fn check_partitions(options: Options, topics: Vec<String>) -> Result<(), Error> {
+    let (brokers, configured) = (options.brokers.clone(), options.partitions);
+    let counts = tokio::task::spawn_blocking(move || count_partitions(&options, topics))
+        .await
+        .map_err(|panicked| panicked.to_string())
+        .and_then(|counts| counts.map_err(|error| error.to_string()))
+        .map_err(|detail| Error::Kafka { brokers: brokers.clone(), detail })?;
+    match counts.into_iter().find(|(_, found)| *found != configured) {
+        None => Ok(()),
+        Some((topic, 0)) => Err(Error::Kafka { brokers, detail: format!("{topic} isn't there yet") }),
+        Some((topic, found)) => Err(Error::PartitionsChanged { topic, found, configured }),
+    }
+}
+
+fn count_partitions(options: &Options, topics: Vec<String>) -> Result<Vec<(String, i32)>, KafkaError> {
+    let consumer: BaseConsumer = options.client("admin").create()?;
+    let mut counts = Vec::with_capacity(topics.len());
+    for topic in topics {
+        // A topic that was created a moment ago may not have reached every broker's metadata.
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        let found = loop {
+            let metadata = consumer.fetch_metadata(Some(&topic), REQUEST_TIMEOUT)?;
+            let found = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+            if found > 0 || Instant::now() > deadline {
+                break i32::try_from(found).unwrap_or(i32::MAX);
+            }
+            std::thread::sleep(METADATA_PAUSE);
+        };
+        counts.push((topic, found));
+    }
+    Ok(counts)
 }
