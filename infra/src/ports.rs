@@ -23,6 +23,13 @@ pub(crate) struct Ports {
     pub(crate) redis: u16,
 }
 
+impl Ports {
+    fn all(&self) -> [u16; 6] {
+        let Self { http, kafka, kafka_controller, registry, postgres, redis } = *self;
+        [http, kafka, kafka_controller, registry, postgres, redis]
+    }
+}
+
 impl Default for Ports {
     fn default() -> Self {
         Self { http: 8080, kafka: 9092, kafka_controller: 19092, registry: 8081, postgres: 5432, redis: 6379 }
@@ -62,7 +69,10 @@ impl PortFlags {
     /// the stack itself holds it.
     pub(crate) fn choose(&self, last: Option<Ports>, usable: impl Fn(u16) -> bool) -> Ports {
         let usual = Ports::default();
-        let mut taken: BTreeSet<u16> = self.named().into_iter().flatten().collect();
+        let named: BTreeSet<u16> = self.named().into_iter().flatten().collect();
+        // What the stack had stays reserved for the server that had it.
+        let mut taken: BTreeSet<u16> =
+            last.iter().flat_map(Ports::all).chain(named.iter().copied()).collect();
         let mut candidates = {
             let offset = u16::try_from(std::process::id() % u32::from(FREE_RANGE.end - FREE_RANGE.start))
                 .expect("the rest is less than the length of a range of u16");
@@ -74,10 +84,10 @@ impl PortFlags {
                 (Some(port), _) => port,
                 (None, Some(port)) if !self.free_ports => port,
                 (None, None) if !self.free_ports => port(&usual),
-                (None, Some(port)) if usable(port) && taken.insert(port) => port,
+                (None, Some(port)) if usable(port) && !named.contains(&port) => port,
                 // With every port of the range taken, the usual one gives the error that says so.
                 (None, _) => candidates
-                    .find(|&candidate| is_free(candidate) && usable(candidate) && taken.insert(candidate))
+                    .find(|&candidate| is_free(candidate) && taken.insert(candidate))
                     .unwrap_or_else(|| port(&usual)),
             }
         };
@@ -124,8 +134,7 @@ mod tests {
     use super::*;
 
     fn all(ports: Ports) -> BTreeSet<u16> {
-        let Ports { http, kafka, kafka_controller, registry, postgres, redis } = ports;
-        [http, kafka, kafka_controller, registry, postgres, redis].into()
+        ports.all().into()
     }
 
     #[test]
