@@ -1,6 +1,7 @@
 //! The ports of a stack: chosen once, then kept until a flag says otherwise.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::time::Duration;
 
@@ -73,11 +74,11 @@ impl PortFlags {
         // What the stack had stays reserved for the server that had it.
         let mut taken: BTreeSet<u16> =
             last.iter().flat_map(Ports::all).chain(named.iter().copied()).collect();
-        let mut candidates = {
-            let offset = u16::try_from(std::process::id() % u32::from(FREE_RANGE.end - FREE_RANGE.start))
-                .expect("the rest is less than the length of a range of u16");
-            FREE_RANGE.skip(offset.into()).chain(FREE_RANGE)
-        };
+        // A random beginning, so that two stacks that are started at once don't find the same ports free.
+        let random = RandomState::new().build_hasher().finish();
+        let skipped =
+            usize::try_from(random % FREE_RANGE.len() as u64).expect("less than the length of a range");
+        let mut candidates = FREE_RANGE.skip(skipped).chain(FREE_RANGE);
         let mut choose = |flag: Option<u16>, port: fn(&Ports) -> u16| {
             let last = last.as_ref().map(port);
             match (flag, last) {

@@ -43,11 +43,13 @@ type Children = BTreeMap<Server, Child>;
 /// Starts what doesn't run yet, and stays until Ctrl-C stops all of it (without `--detach`).
 pub(crate) async fn up(stack: &Stack, options: &Options, interrupt: &Interrupt) -> Result<()> {
     let tools = prerequisites::find()?;
+    let progress = Progress::new();
+    // Before the ports are chosen, so that what is free then is still free at the start.
+    maven::fetch(&tools, &progress, &interrupt.stop).await?;
     let lock = stack.lock()?;
     let last = last_ports(stack.dir())?;
     let stack = Stack::with_ports(stack.dir(), choose_ports(stack, last, &options.ports)?)?;
     stack.save()?;
-    let progress = Progress::new();
     let mut children = Children::new();
     if let Err(error) = bring_up(&stack, tools, options, &progress, interrupt, &mut children).await {
         eprintln!("Stopping what was started.");
@@ -121,7 +123,7 @@ async fn bring_up(
     Ok(())
 }
 
-/// Fetches and starts Kafka, the registry, PostgreSQL and Redis, all at once.
+/// Starts Kafka, the registry, PostgreSQL and Redis, all at once.
 pub(crate) async fn start_backing(
     stack: &Stack,
     tools: &Tools,
@@ -129,7 +131,6 @@ pub(crate) async fn start_backing(
     cancel: &CancellationToken,
     children: &mut Children,
 ) -> Result<()> {
-    maven::fetch(tools, progress, cancel).await?;
     let mut starts = JoinSet::new();
     for server in Server::BACKING {
         let (stack, tools, cancel, progress) =
