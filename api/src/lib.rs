@@ -1,1 +1,30 @@
-//! Skeleton.
+//! The HTTP interface of Writ: commands in, queries out, errors as problem documents.
+//!
+//! The modules stand in the order in which a request passes them. A connection is served by [`server`], every request
+//! goes through `middleware` and finds its handler in `router`. A command is checked against the model and its
+//! references, put into Kafka, and its answer awaited (`commands`); a query asks the read model (`queries`).
+//!
+//! Architecture invariants: nothing here writes to PostgreSQL or to an event topic. Every status and every error
+//! document comes from [`problem`]. The server starts and answers whatever else is missing.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod app;
+mod body;
+mod commands;
+mod docs;
+mod headers;
+mod health;
+pub mod metrics;
+mod middleware;
+pub mod openapi;
+pub mod options;
+pub mod problem;
+mod queries;
+mod references;
+mod router;
+pub mod server;
+
+pub use app::Api;
+pub use options::Options;
+pub use server::{Error, Server, serve};

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use uuid::Uuid;
 
 use crate::avro::EventCodec;
 use crate::diagnostic::{Diagnostic, Source};
 use crate::expression::Compiled;
-use crate::value::{Decimal, FieldError, Object, Value};
+use crate::value::{Decimal, Value};
+
+mod check;
+mod identity;
+mod input;
 
 /// All models of one application.
 #[derive(Debug, Clone)]
@@ -22,8 +25,7 @@ pub struct Models {
 impl Models {
     /// Parses and checks all files together. Errors: every finding of every file, in file order.
     pub fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnostic>> {
-        let _ = (app, sources);
-        todo!()
+        check::check(app, sources)
     }
     /// The model of this name.
     pub fn get(&self, name: &str) -> Option<&Arc<Model>> {
@@ -56,20 +58,6 @@ pub struct Model {
     pub indexes: Vec<Vec<String>>,
 }
 
-impl Model {
-    /// The id of the aggregate with this natural key: UUIDv5, so every client and server derives the same.
-    /// `None` when the model has no natural key or the text is no value of its type.
-    pub fn id_of_key(&self, key: &str) -> Option<Uuid> {
-        let _ = key;
-        todo!()
-    }
-    /// The id that the URL segment or reference `text` names: a UUID, or else a natural key.
-    pub fn parse_id(&self, text: &str) -> Option<Uuid> {
-        let _ = text;
-        todo!()
-    }
-}
-
 /// One `allow` rule.
 #[derive(Debug)]
 pub struct Rule {
@@ -79,8 +67,8 @@ pub struct Rule {
     pub that: Compiled,
 }
 
-/// A declared field, of a state, an input, an object or a list item.
-#[derive(Debug, Clone)]
+/// A declared field, of a state, an input, an object or a list item (there it is called `item`).
+#[derive(Debug, Clone, PartialEq)]
 pub struct Field {
     /// Lower snake case.
     pub name: String,
@@ -105,7 +93,7 @@ pub struct Field {
 }
 
 /// The type of a value with its constraints.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Type {
     /// Unicode text without NUL. Lengths in characters.
     Text { min_length: Option<u64>, max_length: Option<u64>, pattern: Option<Pattern> },
@@ -140,7 +128,7 @@ pub enum Type {
 }
 
 /// What is needed to derive a referenced aggregate's id from its natural key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct KeyOf {
     /// The application's name.
     pub app: String,
@@ -159,6 +147,12 @@ pub struct Pattern {
     pub regex: regex::Regex,
 }
 
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
 /// A declared command.
 #[derive(Debug)]
 pub struct Command {
@@ -172,6 +166,10 @@ pub struct Command {
     pub deletes: bool,
     /// What the caller sends. Fields of the state by name, or declared here and only recorded in the event.
     pub input: IndexMap<String, Field>,
+    /// The names of those inputs that are fields of the state. The others are only recorded in the event.
+    pub state_inputs: Vec<String>,
+    /// Every input may be left out (`update` of `crud`): what is absent keeps its value.
+    pub partial: bool,
     /// Guards, in order.
     pub require: Vec<Guard>,
     /// The values of the state field that allow it; empty: any.
@@ -182,14 +180,6 @@ pub struct Command {
     pub set: IndexMap<String, Compiled>,
     /// The name of the event.
     pub emits: String,
-}
-
-impl Command {
-    /// Types a JSON body by [`Command::input`]. Errors: every fault of the body with its JSON pointer.
-    pub fn parse_input(&self, body: &serde_json::Value) -> Result<Object, Vec<FieldError>> {
-        let _ = body;
-        todo!()
-    }
 }
 
 /// One `require` of a command.

@@ -1,9 +1,26 @@
 //! Typed values, and the one place where they become JSON and come from it.
+//!
+//! A body is read in two steps: the JSON becomes a [`Value`] of the declared kind, then the value is held against the
+//! constraints of its type. What an expression computes takes the second step alone ([`Value::conform`]), and what was
+//! stored takes the first alone ([`stored_from_json`]): a constraint that is tightened later never makes history
+//! unreadable.
+
+mod check;
+mod decimal;
+mod fault;
+mod read;
+mod time;
 
 use indexmap::IndexMap;
 use uuid::Uuid;
 
 use crate::declaration::{Field, Type};
+use fault::Path;
+
+pub use decimal::{DecimalFault, fit_decimal, parse_decimal};
+pub use fault::MAX_ERRORS;
+pub(crate) use time::{date_from_days, days_since_epoch};
+pub use time::{format_duration, parse_date, parse_duration};
 
 /// An exact decimal. Never passes through a float.
 pub type Decimal = bigdecimal::BigDecimal;
@@ -13,20 +30,6 @@ pub type Object = IndexMap<String, Value>;
 /// An instant: milliseconds since 1970-01-01T00:00:00Z. RFC 3339 UTC with milliseconds as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
-
-impl std::fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let _ = f;
-        todo!()
-    }
-}
-impl std::str::FromStr for Timestamp {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let _ = text;
-        todo!()
-    }
-}
 
 /// A value of some [`Type`]. Enum, e-mail and URL values are `Text`, references are `Uuid`.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,7 +65,8 @@ pub enum Value {
 pub struct FieldError {
     /// JSON pointer (RFC 6901) into the body; empty for the whole body.
     pub pointer: String,
-    /// Stable machine name: `required`, `unknown_field`, `wrong_type`, `out_of_range`, `too_long`, …
+    /// Stable machine name: `required`, `unknown_field`, `wrong_type`, `invalid_format`, `out_of_range`, `too_precise`,
+    /// `too_short`, `too_long`, `pattern_mismatch`, `not_in_enum`, `nul_character`, `too_many_errors`.
     pub code: String,
     /// For people: what is wrong and what would be right.
     pub detail: String,
@@ -77,32 +81,84 @@ impl Value {
         pointer: &str,
         errors: &mut Vec<FieldError>,
     ) -> Option<Value> {
-        let _ = (ty, json, pointer, errors);
-        todo!()
+        read::typed(ty, json, read::Mode::Body, Path::Base(pointer), errors)
     }
-    /// Types one query-string value (`total[gte]=100`) by `ty`.
+
+    /// Types one query-string value (`total[gte]=100`) by `ty`. Only the kind counts, not the constraints of the type:
+    /// a filter may name a bound that no row can have. Errors: what would be right.
     pub fn from_text(ty: &Type, text: &str) -> Result<Value, String> {
-        let _ = (ty, text);
-        todo!()
+        read::text(ty, text)
     }
-    /// The JSON form (DESIGN section 5).
+
+    /// Holds a value that was computed, not read, against `field`: its kind, its constraints, and null only if optional.
+    /// Gives it back in canonical form (a decimal at the declared scale). `None` if anything was wrong; faults are
+    /// appended to `errors` under `pointer`.
+    pub fn conform(self, field: &Field, pointer: &str, errors: &mut Vec<FieldError>) -> Option<Value> {
+        check::field(self, field, Path::Base(pointer), errors)
+    }
+
+    /// The JSON form: decimals, times and ids are strings.
     pub fn to_json(&self) -> serde_json::Value {
-        todo!()
+        use serde_json::Value as Json;
+        match self {
+            Value::Null => Json::Null,
+            Value::Integer(value) => Json::from(*value),
+            Value::Boolean(value) => Json::Bool(*value),
+            Value::List(items) => Json::Array(items.iter().map(Value::to_json).collect()),
+            Value::Object(object) => object_to_json(object),
+            Value::Json(json) => json.clone(),
+            Value::Text(_)
+            | Value::Decimal(_)
+            | Value::Timestamp(_)
+            | Value::Date(_)
+            | Value::Duration(_)
+            | Value::Uuid(_) => Json::String(self.to_text().expect("invariant: scalars have a text")),
+        }
+    }
+
+    /// The text of a scalar, as in a URL: what [`Value::from_text`] reads. `None` for null, lists, objects and JSON.
+    pub fn to_text(&self) -> Option<String> {
+        Some(match self {
+            Value::Text(text) => text.clone(),
+            Value::Integer(value) => value.to_string(),
+            Value::Decimal(value) => value.to_plain_string(),
+            Value::Boolean(value) => value.to_string(),
+            Value::Timestamp(value) => value.to_string(),
+            Value::Date(value) => value.to_string(),
+            Value::Duration(millis) => format_duration(*millis),
+            Value::Uuid(value) => value.to_string(),
+            Value::Null | Value::List(_) | Value::Object(_) | Value::Json(_) => return None,
+        })
     }
 }
 
-/// Types a whole object by its fields. `partial`: fields may be absent (then they are absent from the result).
+/// Types a whole object by its fields. An absent field becomes its default or null, if it may; with `partial` every
+/// field may be absent, and then is absent from the result as well. Errors: every fault, up to [`MAX_ERRORS`].
 pub fn object_from_json(
     fields: &IndexMap<String, Field>,
     json: &serde_json::Value,
     partial: bool,
 ) -> Result<Object, Vec<FieldError>> {
-    let _ = (fields, json, partial);
-    todo!()
+    let mut errors = Vec::new();
+    let object = read::members(fields, json, partial, read::Mode::Body, Path::Base(""), &mut errors);
+    object.ok_or(errors)
+}
+
+/// Reads what [`object_to_json`] wrote, by today's declaration: constraints don't count, members that are no longer
+/// declared are dropped, added ones are null where optional, else their default.
+pub fn stored_from_json(
+    fields: &IndexMap<String, Field>,
+    json: &serde_json::Value,
+) -> Result<Object, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let object = read::members(fields, json, false, read::Mode::Stored, Path::Base(""), &mut errors);
+    object.ok_or(errors)
 }
 
 /// The JSON form of an object.
 pub fn object_to_json(object: &Object) -> serde_json::Value {
-    let _ = object;
-    todo!()
+    serde_json::Value::Object(object.iter().map(|(name, value)| (name.clone(), value.to_json())).collect())
 }
+
+#[cfg(test)]
+mod tests;

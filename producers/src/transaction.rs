@@ -74,7 +74,7 @@ pub type Slot = usize;
 /// The producer of one decider.
 pub struct TransactionalProducer {
     producer: BaseProducer<Deliveries>,
-    deliveries: Arc<Mutex<Vec<Option<Result<Written, KafkaError>>>>>,
+    deliveries: Reports,
 }
 
 impl std::fmt::Debug for TransactionalProducer {
@@ -84,7 +84,10 @@ impl std::fmt::Debug for TransactionalProducer {
 }
 
 /// Receives the delivery report of every record.
-struct Deliveries(Arc<Mutex<Vec<Option<Result<Written, KafkaError>>>>>);
+struct Deliveries(Reports);
+
+/// By slot; `None` until the report is in.
+type Reports = Arc<Mutex<Vec<Option<Result<Written, KafkaError>>>>>;
 
 impl ClientContext for Deliveries {}
 
@@ -109,7 +112,7 @@ impl TransactionalProducer {
     /// # Errors
     /// Kafka doesn't answer in time or refuses.
     pub fn new(options: &Options, transactional_id: &str) -> Result<Self, Error> {
-        let deliveries = Arc::new(Mutex::new(Vec::new()));
+        let deliveries = Reports::default();
         let producer: BaseProducer<Deliveries> = options
             .client("decider")
             .set("transactional.id", transactional_id)
@@ -205,7 +208,7 @@ impl Transaction<'_> {
     }
 
     /// Drains, adds the consumer's offsets with its group metadata (so that a zombie of an older generation is
-    /// fenced), and commits.
+    /// fenced), and commits. Says where every record was written, by slot.
     ///
     /// # Errors
     /// The outcome is open: read it from the group's committed offsets.
@@ -213,14 +216,16 @@ impl Transaction<'_> {
         mut self,
         offsets: &TopicPartitionList,
         group: &ConsumerGroupMetadata,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Written>, Error> {
         self.drain()?;
-        let producer = &self.producer.producer;
+        let TransactionalProducer { producer, deliveries } = &*self.producer;
         producer
             .send_offsets_to_transaction(offsets, group, STEP_TIMEOUT)
             .map_err(|source| Error { step: "send_offsets_to_transaction", source })?;
         producer
             .commit_transaction(STEP_TIMEOUT)
-            .map_err(|source| Error { step: "commit_transaction", source })
+            .map_err(|source| Error { step: "commit_transaction", source })?;
+        // `drain` has seen a success in every slot.
+        Ok(deliveries.lock().iter().flatten().filter_map(|report| report.as_ref().ok().copied()).collect())
     }
 }

@@ -1,0 +1,69 @@
+//! What the handlers share: the handles of the other parts, the limits, and what is computed once at start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use writ_model::Models;
+use writ_producers::commands::Commands;
+use writ_producers::readiness::Part;
+use writ_projections::positions::Positions;
+use writ_projections::query::Queries;
+
+use crate::openapi;
+use crate::options::Options;
+use crate::references::References;
+
+/// The handles that the HTTP interface works with. All are cheap to make and need nothing to be there yet: a request
+/// that needs a missing part is answered with 503.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// The application's models.
+    pub models: Arc<Models>,
+    /// The way into Kafka. `None`: this process takes no commands; they are answered with 503.
+    pub commands: Option<Commands>,
+    /// The read models.
+    pub queries: Queries,
+    /// How far the read models are.
+    pub positions: Positions,
+    /// How long a query with `Writ-Position`, and a command with `?wait=projected`, wait for the read model.
+    pub position_wait: Duration,
+    /// The parts that `/readyz` reports.
+    pub parts: Vec<Part>,
+    /// Renders `/metrics`; from [`crate::metrics::install`].
+    pub metrics: PrometheusHandle,
+}
+
+/// [`Api`] with the limits and what is computed from it.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) api: Api,
+    pub(crate) options: Options,
+    pub(crate) references: References,
+    /// The OpenAPI document, as sent.
+    pub(crate) openapi: Bytes,
+    pub(crate) requests: Semaphore,
+    pub(crate) batches: Arc<Semaphore>,
+    /// The server stops.
+    pub(crate) cancel: CancellationToken,
+}
+
+pub(crate) type Shared = Arc<App>;
+
+impl App {
+    pub(crate) fn new(api: Api, options: Options, cancel: CancellationToken) -> App {
+        let openapi = openapi::document(&api.models).to_string().into();
+        App {
+            openapi,
+            references: References::new(options.reference_wait()),
+            requests: Semaphore::new(options.max_requests),
+            batches: Arc::new(Semaphore::new(options.max_batches)),
+            api,
+            options,
+            cancel,
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Names of the metrics of the HTTP interface, each declared once, and `GET /metrics`.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+use metrics::{describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::Shared;
+
+/// Counter: requests by `method`, `route` and `status`.
+pub const REQUESTS_TOTAL: &str = "writ_http_requests_total";
+/// Histogram: seconds from the request's head to the response's head, by `method`, `route` and `status`.
+pub const REQUEST_DURATION_SECONDS: &str = "writ_http_request_duration_seconds";
+/// Gauge: requests that are worked on.
+pub const REQUESTS_IN_FLIGHT: &str = "writ_http_requests_in_flight";
+/// Gauge: open connections.
+pub const CONNECTIONS: &str = "writ_http_connections";
+/// Counter: commands by `model`, `command` and `result` (`committed`, `accepted` or the slug of the problem).
+pub const COMMANDS_TOTAL: &str = "writ_http_commands_total";
+
+/// Upper bounds of the buckets of every duration, in seconds: from one answer out of memory to the command timeout.
+const DURATION_BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Installs the process's metrics recorder. Every crate's metrics go there; names that end in `_duration_seconds` are
+/// histograms with fixed buckets. Call it once, before any part starts.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_duration_seconds".into()), DURATION_BUCKETS)?
+        .install_recorder()?;
+    describe_counter!(REQUESTS_TOTAL, "HTTP requests.");
+    describe_histogram!(
+        REQUEST_DURATION_SECONDS,
+        metrics::Unit::Seconds,
+        "Time from request head to response head."
+    );
+    describe_gauge!(REQUESTS_IN_FLIGHT, "HTTP requests that are worked on.");
+    describe_gauge!(CONNECTIONS, "Open HTTP connections.");
+    describe_counter!(COMMANDS_TOTAL, "Commands by result.");
+    Ok(handle)
+}
+
+/// Folds recorded values into the histograms, so that memory stays bounded while nobody scrapes.
+pub(crate) async fn upkeep(handle: PrometheusHandle, cancel: CancellationToken) {
+    let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+        handle.run_upkeep();
+    }
+}
+
+pub(crate) async fn get(State(app): State<Shared>) -> Response {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.api.metrics.render()).into_response()
+}

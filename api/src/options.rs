@@ -1,0 +1,74 @@
+//! The `http` section of the configuration.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Where the HTTP interface listens and what it allows. Every limit answers with a problem document when it is reached.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// `host:port`. Loopback only: there are no accounts yet, so whoever reaches the port may do everything.
+    /// Port 0 takes a free one.
+    pub listen: String,
+    /// The largest body of one command, and of one line of a batch, in bytes.
+    pub body_limit: usize,
+    /// How long a body, or the next line of a batch, may take to arrive, milliseconds.
+    pub body_timeout_ms: u64,
+    /// Most open connections; more wait in the kernel's queue.
+    pub max_connections: usize,
+    /// Most requests that are worked on at once; more are refused with 503.
+    pub max_requests: usize,
+    /// Most batches (`POST /v1/commands`) at once; more are refused with 503.
+    pub max_batches: usize,
+    /// Most commands of one batch that are under way at once.
+    pub batch_window: usize,
+    /// How long a command waits for its answer, milliseconds; then 504.
+    pub command_timeout_ms: u64,
+    /// The last resort against a request that hangs, milliseconds; then 504. Batches are not bound by it.
+    pub request_timeout_ms: u64,
+    /// How long a command waits for an aggregate that it refers to and that the read model doesn't have yet, milliseconds.
+    pub reference_wait_ms: u64,
+    /// How long requests may go on when the server stops, milliseconds.
+    pub shutdown_timeout_ms: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            listen: "127.0.0.1:8080".into(),
+            body_limit: 1024 * 1024,
+            body_timeout_ms: 30_000,
+            max_connections: 4_096,
+            max_requests: 1_024,
+            max_batches: 16,
+            batch_window: 256,
+            command_timeout_ms: 10_000,
+            request_timeout_ms: 60_000,
+            reference_wait_ms: 1_000,
+            shutdown_timeout_ms: 10_000,
+        }
+    }
+}
+
+impl Options {
+    pub(crate) fn body_timeout(&self) -> Duration {
+        Duration::from_millis(self.body_timeout_ms)
+    }
+
+    pub(crate) fn command_timeout(&self) -> Duration {
+        Duration::from_millis(self.command_timeout_ms)
+    }
+
+    pub(crate) fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+
+    pub(crate) fn reference_wait(&self) -> Duration {
+        Duration::from_millis(self.reference_wait_ms)
+    }
+
+    pub(crate) fn shutdown_timeout(&self) -> Duration {
+        Duration::from_millis(self.shutdown_timeout_ms)
+    }
+}

@@ -1,0 +1,156 @@
+//! `GET /v1/{model}/{id}` and `GET /v1/{model}`: one row, or a page of rows, of a read model.
+
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, ETAG};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+use writ_model::{FieldError, Model, Models};
+use writ_projections::query::{self, ListRequest};
+
+use crate::app::{App, Shared};
+use crate::headers;
+use crate::problem::{Kind, Problem};
+
+/// A row as the API shows it.
+#[derive(Debug, Serialize)]
+struct Item {
+    id: Uuid,
+    version: u64,
+    state: Box<RawValue>,
+    created_at: String,
+    updated_at: String,
+}
+
+impl From<query::Row> for Item {
+    fn from(row: query::Row) -> Self {
+        let query::Row { id, version, created_at, updated_at, state } = row;
+        Item { id, version, state, created_at, updated_at }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct List {
+    items: Vec<Item>,
+    next: Option<String>,
+}
+
+/// One row. The version is its entity tag.
+pub(crate) async fn one(
+    State(app): State<Shared>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Path((name, segment)) = path.map_err(invalid_path)?;
+    let model = model(&app.api.models, &name)?;
+    no_parameters(&parameters(query)?)?;
+    let id = model.parse_id(&segment).ok_or_else(|| no_id(&name, &segment))?;
+    wait(&app, &headers).await?;
+
+    let row = app.api.queries.get(model, id).await.map_err(unavailable)?;
+    let row = row.ok_or_else(|| {
+        Kind::NotFound.because(format!(
+            "There is no {name} with the id {id}. If it was written just now, send the `Writ-Position` of that answer."
+        ))
+    })?;
+    let (version, etag) = (row.version, headers::etag(row.version));
+    let mut response = if headers::has_version(&headers, version) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        Json(Item::from(row)).into_response()
+    };
+    response.headers_mut().insert(ETAG, etag);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    Ok(response)
+}
+
+/// A page of rows.
+pub(crate) async fn list(
+    State(app): State<Shared>,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Path(name) = path.map_err(invalid_path)?;
+    let model = model(&app.api.models, &name)?;
+    let request = ListRequest::parse(model, &parameters(query)?)
+        .map_err(|errors| Problem::of_errors(Kind::InvalidQuery, errors))?;
+    wait(&app, &headers).await?;
+
+    let page = app.api.queries.list(model, &request).await.map_err(unavailable)?;
+    let list = List { items: page.items.into_iter().map(Item::from).collect(), next: page.next };
+    Ok(([(CACHE_CONTROL, "private, no-cache")], Json(list)).into_response())
+}
+
+/// Waits until the read model has reached every `Writ-Position` of the request.
+async fn wait(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
+    let positions = headers::positions(headers)?;
+    if positions.is_empty() {
+        return Ok(());
+    }
+    if let Some(unknown) = positions.iter().find(|position| app.api.models.get(&position.model).is_none()) {
+        return Err(
+            Kind::InvalidHeader.because(format!("`Writ-Position`: there is no model `{}`.", unknown.model))
+        );
+    }
+    app.api.positions.wait(&positions, app.api.position_wait).await.map_err(|_| {
+        Kind::PositionNotReached.because(format!(
+            "The read model did not reach the position within {} ms; ask again.",
+            app.api.position_wait.as_millis()
+        ))
+    })
+}
+
+/// The model of this name, or a problem that names all.
+pub(crate) fn model<'a>(models: &'a Models, name: &str) -> Result<&'a Model, Problem> {
+    models.get(name).map(AsRef::as_ref).ok_or_else(|| {
+        let names: Vec<_> = models.models.keys().map(String::as_str).collect();
+        Kind::UnknownModel.because(format!("There is no model `{name}`. There are: {}.", names.join(", ")))
+    })
+}
+
+/// The problem of a path segment that names no aggregate.
+pub(crate) fn no_id(model: &str, segment: &str) -> Problem {
+    Kind::NotFound.because(format!("`{segment}` is not the id of any {model}."))
+}
+
+pub(crate) fn invalid_path(rejection: PathRejection) -> Problem {
+    Kind::InvalidPath.because(format!("{}.", rejection.body_text()))
+}
+
+pub(crate) fn parameters(
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Result<Vec<(String, String)>, Problem> {
+    match query {
+        Ok(Query(parameters)) => Ok(parameters),
+        Err(rejection) => Err(Kind::InvalidQuery.because(format!("{}.", rejection.body_text()))),
+    }
+}
+
+fn no_parameters(parameters: &[(String, String)]) -> Result<(), Problem> {
+    if parameters.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::of_errors(
+        Kind::InvalidQuery,
+        parameters.iter().map(|(name, _)| unknown_parameter(name, "this address takes none")).collect(),
+    ))
+}
+
+pub(crate) fn unknown_parameter(name: &str, hint: &str) -> FieldError {
+    FieldError {
+        pointer: name.to_owned(),
+        code: "unknown_parameter".into(),
+        detail: format!("There is no query parameter `{name}`; {hint}."),
+    }
+}
+
+fn unavailable(error: query::Error) -> Problem {
+    tracing::warn!(error = %error, "a query can't be answered");
+    Kind::ReadSideUnavailable.because("The read models can't be asked at the moment; commands go on.")
+}

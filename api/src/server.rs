@@ -1,0 +1,216 @@
+//! Listens, serves connections, and stops: no new ones, the open ones finish their request, after a limit they are cut.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::{Api, App};
+use crate::options::Options;
+use crate::router;
+
+/// A client that sends its request's head more slowly than this is cut.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause after a failed accept, such as one for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the HTTP interface can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `http.listen` is no address.
+    #[error("http.listen: `{listen}` is not an address; write it as host:port, such as 127.0.0.1:8080")]
+    Address {
+        /// As configured.
+        listen: String,
+        /// What the resolver says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// `http.listen` would let other machines in.
+    #[error(
+        "http.listen: {address} can be reached from other machines, and there are no accounts yet: whoever reaches the \
+         port may do everything. Listen on 127.0.0.1 or [::1]; for access from outside put a proxy with authentication \
+         in front"
+    )]
+    NotLoopback {
+        /// As resolved.
+        address: SocketAddr,
+    },
+    /// The port is taken or not allowed.
+    #[error(
+        "can't listen on {address}; is another server running there? Choose another port with --listen or http.listen"
+    )]
+    Bind {
+        /// As resolved.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A bound address, not served yet: connections queue up in the kernel until [`Server::serve`].
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    options: Options,
+}
+
+impl Server {
+    /// Binds `options.listen`.
+    pub async fn bind(options: Options) -> Result<Server, Error> {
+        let listen = &options.listen;
+        let unusable = |source| Error::Address { listen: listen.clone(), source };
+        let addresses: Vec<_> = tokio::net::lookup_host(listen).await.map_err(unusable)?.collect();
+        let Some(&address) = addresses.first() else {
+            return Err(unusable(std::io::ErrorKind::NotFound.into()));
+        };
+        if let Some(&address) = addresses.iter().find(|address| !address.ip().is_loopback()) {
+            return Err(Error::NotLoopback { address });
+        }
+        let failed = |source| Error::Bind { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Server { listener, address, options })
+    }
+
+    /// The bound address, with the port that the system chose for port 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `cancel`, then ends the open requests. Returns when the last connection is closed.
+    pub async fn serve(self, api: Api, cancel: CancellationToken) {
+        let shutdown_timeout = self.options.shutdown_timeout();
+        let permits = Arc::new(Semaphore::new(self.options.max_connections));
+        let background = TaskTracker::new();
+        background.spawn(crate::metrics::upkeep(api.metrics.clone(), cancel.clone()));
+        let router = router::new(Arc::new(App::new(api, self.options, cancel.clone())));
+
+        tracing::info!(server.address = %self.address, "the HTTP interface is listening");
+        let connections = Connections {
+            tracker: TaskTracker::new(),
+            graceful: GracefulShutdown::new(),
+            cut: CancellationToken::new(),
+        };
+        while let Some((stream, permit)) = next(&self.listener, &permits, &cancel).await {
+            connections.open(stream, permit, router.clone());
+        }
+        drop(self.listener);
+        connections.close(shutdown_timeout).await;
+        background.close();
+        background.wait().await;
+        tracing::info!("the HTTP interface has stopped");
+    }
+}
+
+/// Binds and serves; see [`Server`].
+pub async fn serve(options: Options, api: Api, cancel: CancellationToken) -> Result<(), Error> {
+    Server::bind(options).await?.serve(api, cancel).await;
+    Ok(())
+}
+
+/// The next connection, once there is room for it. `None`: the server stops.
+async fn next(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+    cancel: &CancellationToken,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = cancel.run_until_cancelled(permits.clone().acquire_owned()).await?;
+    let permit = permit.expect("the semaphore is never closed");
+    loop {
+        match cancel.run_until_cancelled(listener.accept()).await? {
+            Ok((stream, _)) => return Some((stream, permit)),
+            Err(error) => {
+                tracing::warn!(error = %error, "a connection can't be accepted");
+                cancel.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await?;
+            }
+        }
+    }
+}
+
+struct Connections {
+    tracker: TaskTracker,
+    graceful: GracefulShutdown,
+    cut: CancellationToken,
+}
+
+impl Connections {
+    fn open(&self, stream: TcpStream, permit: OwnedSemaphorePermit, router: Router) {
+        // Answers are small; waiting for more to send costs up to 40 ms.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(error = %error, "TCP_NODELAY can't be set");
+        }
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+        let connection = builder
+            .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router))
+            .into_owned();
+        let connection = self.graceful.watch(connection);
+        let cut = self.cut.clone();
+        self.tracker.spawn(async move {
+            let _permit = permit;
+            let open = metrics::gauge!(crate::metrics::CONNECTIONS);
+            open.increment(1.0);
+            if let Some(Err(error)) = cut.run_until_cancelled(connection).await {
+                tracing::debug!(error = %error, "a connection ended early");
+            }
+            open.decrement(1.0);
+        });
+    }
+
+    async fn close(self, limit: Duration) {
+        self.tracker.close();
+        if tokio::time::timeout(limit, self.graceful.shutdown()).await.is_err() {
+            tracing::warn!(
+                connections.open = self.tracker.len(),
+                "requests still ran when the time to stop was over; they are cut"
+            );
+        }
+        self.cut.cancel();
+        self.tracker.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn bind(listen: &str) -> Result<Server, Error> {
+        Server::bind(Options { listen: listen.into(), ..Options::default() }).await
+    }
+
+    #[tokio::test]
+    async fn only_loopback_addresses_are_listened_on() {
+        assert!(bind("127.0.0.1:0").await.unwrap().address().port() > 0);
+        assert!(bind("localhost:0").await.is_ok());
+        for open in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+            assert!(matches!(bind(open).await, Err(Error::NotLoopback { .. })), "{open}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_text_that_is_no_address_is_named() {
+        for text in ["8080", "", "127.0.0.1", "127.0.0.1:99999"] {
+            let error = bind(text).await.unwrap_err();
+            assert!(error.to_string().contains(&format!("`{text}`")), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_named() {
+        let first = bind("127.0.0.1:0").await.unwrap();
+        let error = bind(&first.address().to_string()).await.unwrap_err();
+        assert!(matches!(error, Error::Bind { address, .. } if address == first.address()));
+    }
+}

@@ -1,0 +1,145 @@
+//! The end of a batch: one transaction, then the store, then the answers are free to go.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::message::{Header, OwnedHeaders};
+use writ_model::Position;
+use writ_producers::envelope::{Committed, Outcome, ReplyTo, header};
+use writ_producers::topics::Topics;
+use writ_producers::transaction::{Record, Slot, Transaction, TransactionalProducer};
+
+use super::SessionError;
+use super::batch::{Answer, Decided, Event, StoredOutcome};
+use super::store::{Change, Partition};
+
+/// Outcomes forgotten per batch and partition: many enough to keep up, few enough not to be felt.
+const MAX_EXPIRED: usize = 64;
+
+/// How far the group has come with this batch.
+pub(super) struct Offsets<'a> {
+    pub(super) next: &'a TopicPartitionList,
+    pub(super) group: &'a ConsumerGroupMetadata,
+}
+
+/// Commits the batch and applies it to the store. The answers may go out once this has returned.
+///
+/// The order is the argument: events first, so that their offsets are known when the outcomes that name them are
+/// written; offsets last; the store after the commit.
+pub(super) fn commit(
+    producer: &mut TransactionalProducer,
+    topics: &Topics,
+    owned: &HashMap<i32, Partition>,
+    decided: Decided,
+    offsets: Offsets<'_>,
+    retention: Duration,
+) -> Result<Vec<(ReplyTo, Outcome)>, SessionError> {
+    let mut transaction = producer.begin()?;
+    let mut changes = Changes { topic: topics.state(), slots: HashMap::new() };
+
+    let mut event_slots = Vec::with_capacity(decided.events.len());
+    for event in &decided.events {
+        event_slots.push(transaction.write(Record {
+            topic: &event.topic,
+            partition: None,
+            key: event.key.as_bytes(),
+            value: Some(&event.value),
+            headers: Some(event.headers.clone()),
+        })?);
+    }
+    for (key, (partition, state)) in decided.states {
+        let value = serde_json::to_vec(&state.to_json()).expect("a state has string keys only");
+        changes.write(&mut transaction, partition, Change { key, value: Some(value), since: None })?;
+    }
+    for dead in &decided.dead_letters {
+        let headers = OwnedHeaders::new_with_capacity(2)
+            .insert(Header { key: header::REASON, value: Some(&dead.reason) })
+            .insert(Header { key: header::ORIGIN, value: Some(&dead.origin) });
+        transaction.write(Record {
+            topic: &topics.dead_letters(),
+            partition: None,
+            key: &dead.key,
+            value: Some(&dead.value),
+            headers: Some(headers),
+        })?;
+    }
+    let oldest = decided.now.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
+    for (&number, partition) in owned {
+        for expired in partition.expired(oldest, MAX_EXPIRED)? {
+            changes.write(&mut transaction, number, expired)?;
+        }
+    }
+
+    if !event_slots.is_empty() {
+        transaction.drain()?;
+    }
+    let committed: Vec<Outcome> = decided
+        .events
+        .into_iter()
+        .zip(event_slots)
+        .map(|(event, slot)| outcome_of(event, slot, &transaction))
+        .collect();
+    let resolve = |answer: Answer| match answer {
+        Answer::Known(outcome) => outcome,
+        Answer::Event(index) => committed[index].clone(),
+    };
+    for remembered in decided.outcomes {
+        let stored = StoredOutcome {
+            fingerprint: remembered.fingerprint,
+            at: remembered.at,
+            outcome: resolve(remembered.answer),
+        };
+        let value = serde_json::to_vec(&stored).expect("an outcome has string keys only");
+        let change = Change { key: remembered.key, value: Some(value), since: Some(remembered.at) };
+        changes.write(&mut transaction, remembered.partition, change)?;
+    }
+    let written = transaction.commit(offsets.next, offsets.group)?;
+
+    for (number, slots) in changes.slots {
+        let partition = owned.get(&number).expect("changes are of owned partitions");
+        let end =
+            slots.iter().filter_map(|(slot, _)| written.get(*slot)).map(|written| written.offset + 1).max();
+        let changes: Vec<Change> = slots.into_iter().map(|(_, change)| change).collect();
+        partition.apply(&changes, end.expect("a committed transaction has written all its records"))?;
+    }
+    Ok(decided.answers.into_iter().map(|(to, answer)| (to, resolve(answer))).collect())
+}
+
+/// Records of `writ.state` in this transaction, by partition.
+struct Changes {
+    topic: String,
+    slots: HashMap<i32, Vec<(Slot, Change)>>,
+}
+
+impl Changes {
+    fn write(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        partition: i32,
+        change: Change,
+    ) -> Result<(), SessionError> {
+        let slot = transaction.write(Record {
+            topic: &self.topic,
+            partition: Some(partition),
+            key: change.key.as_bytes(),
+            value: change.value.as_deref(),
+            headers: None,
+        })?;
+        self.slots.entry(partition).or_default().push((slot, change));
+        Ok(())
+    }
+}
+
+fn outcome_of(event: Event, slot: Slot, transaction: &Transaction<'_>) -> Outcome {
+    let written = transaction.written(slot).expect("a drained transaction has written all its records");
+    Outcome::Committed(Committed {
+        id: event.aggregate,
+        version: event.summary.version,
+        state: event.state,
+        position: Position { model: event.model, partition: written.partition, offset: written.offset },
+        events: vec![event.summary],
+        created: event.created,
+    })
+}

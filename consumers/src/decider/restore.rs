@@ -1,0 +1,233 @@
+//! Taking over partitions: the store is brought up to the end of `writ.state`, as point 3 of the argument in
+//! [`crate::decider`] demands.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+use writ_producers::kafka::{self, REQUEST_TIMEOUT};
+use writ_producers::topics::Topics;
+
+use super::SessionError;
+use super::batch::StoredOutcome;
+use super::store::{Change, Partition, Store};
+use crate::group::Membership;
+use crate::metrics;
+
+/// Records per write to the store.
+const CHUNK: usize = 5_000;
+/// How often progress is logged.
+const PROGRESS: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_millis(100);
+const PENDING_PAUSE: Duration = Duration::from_millis(20);
+
+/// What a take-over has brought.
+#[derive(Debug)]
+pub(super) struct Restored {
+    pub(super) partitions: HashMap<i32, Partition>,
+    pub(super) records: u64,
+}
+
+/// Brings `partitions` of the store up to the end of `writ.state`.
+pub(super) fn restore(
+    options: &kafka::Options,
+    topics: &Topics,
+    member: &BaseConsumer<Membership>,
+    store: &Store,
+    partitions: &[i32],
+    cancel: &CancellationToken,
+) -> Result<Restored, SessionError> {
+    let mut restored = Restored { partitions: HashMap::new(), records: 0 };
+    if partitions.is_empty() {
+        return Ok(restored);
+    }
+    await_stable_offsets(topics, member, partitions)?;
+
+    let topic = topics.state();
+    let uncommitted: BaseConsumer = reader(options, "read_uncommitted")?;
+    let committed: BaseConsumer = reader(options, "read_committed")?;
+    let mut assignment = TopicPartitionList::new();
+    let mut behind = HashSet::new();
+    for &number in partitions {
+        let partition = store.partition(number)?;
+        let (_, end) = uncommitted.fetch_watermarks(&topic, number, REQUEST_TIMEOUT)?;
+        let mut checkpoint = partition.checkpoint()?;
+        if checkpoint > end {
+            tracing::warn!(
+                kafka.topic = topic,
+                kafka.partition = number,
+                store.checkpoint = checkpoint,
+                kafka.end = end,
+                "the state store is ahead of its topic, which was made anew; it is emptied and read again"
+            );
+            partition.clear()?;
+            checkpoint = 0;
+        }
+        await_decided(&committed, &topic, number, end, cancel)?;
+        if checkpoint < end {
+            assignment.add_partition_offset(&topic, number, Offset::Offset(checkpoint))?;
+            behind.insert(number);
+        }
+        restored.partitions.insert(number, partition);
+    }
+    if !behind.is_empty() {
+        committed.assign(&assignment)?;
+        restored.records = read_to_the_end(&committed, &topic, &restored.partitions, behind, cancel)?;
+    }
+    Ok(restored)
+}
+
+fn reader(options: &kafka::Options, isolation: &str) -> Result<BaseConsumer, KafkaError> {
+    options
+        .client("restore")
+        .set("group.id", "none") // Required by the client, never used: partitions are assigned by hand.
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", isolation)
+        // The end of a partition is reported by an empty fetch; it needs no long wait.
+        .set("fetch.wait.max.ms", "10")
+        .set("queued.max.messages.kbytes", "32768")
+        .create()
+}
+
+/// Kafka answers when no transaction is open that would move these offsets (KIP-447, `require_stable`).
+fn await_stable_offsets(
+    topics: &Topics,
+    member: &BaseConsumer<Membership>,
+    partitions: &[i32],
+) -> Result<(), SessionError> {
+    let mut asked = TopicPartitionList::new();
+    for &partition in partitions {
+        asked.add_partition(&topics.commands(), partition);
+    }
+    // A killed owner's transaction is aborted by the broker after its own timeout of 10 s.
+    member.committed_offsets(asked, 3 * REQUEST_TIMEOUT)?;
+    Ok(())
+}
+
+/// Waits until every transaction with records below `end` is committed or aborted.
+fn await_decided(
+    committed: &BaseConsumer,
+    topic: &str,
+    partition: i32,
+    end: i64,
+    cancel: &CancellationToken,
+) -> Result<(), SessionError> {
+    let deadline = Instant::now() + 3 * REQUEST_TIMEOUT;
+    loop {
+        // With `read_committed` the high watermark is the last stable offset.
+        let (_, stable) = committed.fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?;
+        if stable >= end {
+            return Ok(());
+        }
+        if cancel.is_cancelled() {
+            return Err(SessionError::Restore("shut down meanwhile".into()));
+        }
+        if Instant::now() > deadline {
+            return Err(SessionError::Restore(format!(
+                "a transaction on {topic}:{partition} is open below offset {end}, the last stable offset is {stable}"
+            )));
+        }
+        std::thread::sleep(PENDING_PAUSE);
+    }
+}
+
+fn read_to_the_end(
+    consumer: &BaseConsumer,
+    topic: &str,
+    partitions: &HashMap<i32, Partition>,
+    mut behind: HashSet<i32>,
+    cancel: &CancellationToken,
+) -> Result<u64, SessionError> {
+    let mut pending: HashMap<i32, (Vec<Change>, i64)> = HashMap::new();
+    let (mut records, mut told) = (0, Instant::now());
+    while !behind.is_empty() {
+        if cancel.is_cancelled() {
+            return Err(SessionError::Restore("shut down meanwhile".into()));
+        }
+        match consumer.poll(TICK) {
+            None => {}
+            Some(Ok(record)) => {
+                let number = record.partition();
+                let Some(partition) = partitions.get(&number) else { continue };
+                let (changes, next) = pending.entry(number).or_default();
+                *next = record.offset() + 1;
+                changes.extend(change_of(&record));
+                records += 1;
+                if changes.len() >= CHUNK {
+                    apply(partition, changes, *next)?;
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(number))) => {
+                if let (Some(partition), Some((mut changes, next))) =
+                    (partitions.get(&number), pending.remove(&number))
+                {
+                    apply(partition, &mut changes, next)?;
+                }
+                behind.remove(&number);
+            }
+            Some(Err(error)) => return Err(error.into()),
+        }
+        if told.elapsed() > PROGRESS {
+            told = Instant::now();
+            tracing::info!(
+                kafka.topic = topic,
+                decider.restored_records = records,
+                decider.partitions_left = behind.len(),
+                "taking over partitions"
+            );
+        }
+    }
+    ::metrics::counter!(metrics::RECORDS_RESTORED).increment(records);
+    Ok(records)
+}
+
+/// Writes the changes that are news. First wins by version: a state that isn't above the one at hand is a defect
+/// somewhere (two writers, a record written twice), so it is counted and left out.
+fn apply(partition: &Partition, changes: &mut Vec<Change>, checkpoint: i64) -> Result<(), SessionError> {
+    let mut latest: HashMap<String, Option<u64>> = HashMap::new();
+    let mut news = Vec::with_capacity(changes.len());
+    for change in changes.drain(..) {
+        if let Some(version) = change.value.as_deref().and_then(version_of) {
+            let known = match latest.get(&change.key) {
+                Some(known) => *known,
+                None => partition.get(&change.key)?.as_deref().and_then(version_of),
+            };
+            if known.is_some_and(|known| version <= known) {
+                ::metrics::counter!(metrics::STALE_STATES).increment(1);
+                tracing::error!(
+                    kafka.key = change.key,
+                    state.version = version,
+                    state.known_version = known,
+                    "a state in writ.state is not newer than the one before it; it is skipped"
+                );
+                continue;
+            }
+            latest.insert(change.key.clone(), Some(version));
+        }
+        news.push(change);
+    }
+    Ok(partition.apply(&news, checkpoint)?)
+}
+
+/// States have a version, outcomes have none.
+fn version_of(value: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u64,
+    }
+    serde_json::from_slice::<Versioned>(value).ok().map(|state| state.version)
+}
+
+fn change_of(record: &impl Message) -> Option<Change> {
+    let key = String::from_utf8(record.key()?.to_vec()).ok()?;
+    let value = record.payload().map(<[u8]>::to_vec);
+    let since = value.as_deref().and_then(StoredOutcome::time_of);
+    Some(Change { key, value, since })
+}

@@ -1,0 +1,14 @@
+//! Names of this crate's metrics, declared once.
+
+/// Commands decided, by `model` and `result` (`committed`, `rejected`, `repeated`, `undecodable`).
+pub const COMMANDS_DECIDED: &str = "writ_decider_commands_total";
+/// Commands of one transaction.
+pub const BATCH_SIZE: &str = "writ_decider_batch_commands";
+/// Seconds from the first command of a batch in hand to the end of the commit.
+pub const BATCH_SECONDS: &str = "writ_decider_batch_seconds";
+/// Transactions that failed; the decider then starts over from the committed offsets.
+pub const SESSIONS_FAILED: &str = "writ_decider_sessions_failed_total";
+/// Records of `writ.state` read while taking over partitions.
+pub const RECORDS_RESTORED: &str = "writ_decider_restored_records_total";
+/// Records of `writ.state` whose version was not above the one at hand. An alarm: see [`crate::decider`].
+pub const STALE_STATES: &str = "writ_decider_stale_states_total";

@@ -1,0 +1,376 @@
+//! The decider against a real Kafka and a real registry: what the argument in its module docs claims.
+//!
+//! Needs the stack of `cargo dev test`. Every test has topics of its own.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use writ_consumers::decider::{self, Decider};
+use writ_model::decide::Actor;
+use writ_model::diagnostic::Source;
+use writ_model::{Models, Rejection};
+use writ_producers::commands::{Answers, Commands};
+use writ_producers::envelope::{CommandRecord, Committed, Outcome, header};
+use writ_producers::readiness::Readiness;
+use writ_producers::registry::{self, Registry};
+use writ_producers::topics::{self, Topics};
+use writ_producers::transaction::{Record, TransactionalProducer};
+use writ_producers::{kafka, replies};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+const ACCOUNT: &str = "
+model: account
+fields:
+  owner: { type: text }
+  balance: { type: integer, min: 0 }
+commands:
+  open: { creates: true, input: [owner], set: { balance: '0' }, emits: opened }
+  deposit:
+    input: { amount: { type: integer, min: 1 } }
+    set: { balance: state.balance + input.amount }
+    emits: deposited
+  withdraw:
+    input: { amount: { type: integer, min: 1 } }
+    require:
+      - { that: input.amount <= state.balance, else: The balance is too low. }
+    set: { balance: state.balance - input.amount }
+    emits: withdrawn
+";
+
+/// Topics of one test; they go with the stack.
+struct Stage {
+    kafka: kafka::Options,
+    registry: registry::Options,
+    models: Arc<Models>,
+    topics: Topics,
+}
+
+impl Stage {
+    async fn new(partitions: i32) -> Stage {
+        let variable = |name: &str| {
+            std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `cargo dev test`"))
+        };
+        let kafka = kafka::Options {
+            brokers: variable("WRIT_KAFKA_BROKERS"),
+            topic_prefix: format!("t{}", Uuid::now_v7().simple()),
+            partitions,
+            replication: 1,
+        };
+        let registry = registry::Options { url: variable("WRIT_REGISTRY_URL") };
+        let source = Source { name: "account.yaml".into(), text: ACCOUNT.into() };
+        let models = Arc::new(Models::check("bank", &[source]).expect("the model is right"));
+        topics::ensure(&kafka, &models).await.unwrap();
+        let topics = Topics::new(&kafka.topic_prefix);
+        Stage { kafka, registry, models, topics }
+    }
+
+    async fn decider(&self, folder: &Path) -> Running {
+        let schemas =
+            Registry::new(&self.registry).unwrap().register(&self.models, &self.topics).await.unwrap();
+        let answers = Answers::new();
+        let (readiness, mut ready) = watch::channel(Readiness::Waiting("new".into()));
+        let decider = Decider {
+            kafka: self.kafka.clone(),
+            options: decider::Options::default(),
+            models: self.models.clone(),
+            schemas,
+            folder: folder.to_owned(),
+            answers: answers.clone(),
+            readiness,
+        };
+        let cancel = CancellationToken::new();
+        let task = tokio::spawn(decider.run(cancel.clone()));
+        tokio::time::timeout(LIMIT, ready.wait_for(|state| *state == Readiness::Ready))
+            .await
+            .expect("the decider becomes ready")
+            .unwrap();
+        Running { commands: self.sender(answers), cancel, task }
+    }
+
+    fn sender(&self, answers: Arc<Answers>) -> Commands {
+        let (_, ready) = watch::channel(Readiness::Ready);
+        let partition = replies::partition_of(answers.instance);
+        Commands::new(&self.kafka, answers, partition, ready).unwrap()
+    }
+
+    /// Committed records of a topic, from its beginning to its end, in the order of each partition.
+    fn read(&self, topic: &str) -> Vec<(String, Option<Vec<u8>>, BTreeMap<String, String>)> {
+        let consumer: BaseConsumer = self
+            .kafka
+            .client("test")
+            .set("group.id", "none")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .create()
+            .unwrap();
+        let mut assignment = TopicPartitionList::new();
+        for partition in 0..self.kafka.partitions {
+            assignment.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+        }
+        consumer.assign(&assignment).unwrap();
+        let (mut records, mut left) = (Vec::new(), self.kafka.partitions);
+        while left > 0 {
+            match consumer.poll(LIMIT).expect("the end of the topic is reached") {
+                Err(rdkafka::error::KafkaError::PartitionEOF(_)) => left -= 1,
+                Err(error) => panic!("{topic}: {error}"),
+                Ok(record) => {
+                    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                    let headers = record.headers().map(|headers| headers.iter().collect::<Vec<_>>());
+                    let headers = headers.unwrap_or_default().into_iter();
+                    records.push((
+                        text(record.key().unwrap_or_default()),
+                        record.payload().map(<[u8]>::to_vec),
+                        headers
+                            .map(|header| (header.key.to_owned(), text(header.value.unwrap_or_default())))
+                            .collect(),
+                    ));
+                }
+            }
+        }
+        records
+    }
+
+    fn versions(&self, aggregate: Uuid) -> Vec<String> {
+        let events = self.read(&self.topics.events("account"));
+        let of_this = events.iter().filter(|(key, ..)| *key == aggregate.to_string());
+        of_this.map(|(_, _, headers)| headers[header::VERSION].clone()).collect()
+    }
+}
+
+struct Running {
+    commands: Commands,
+    cancel: CancellationToken,
+    task: JoinHandle<Result<(), decider::Error>>,
+}
+
+impl Running {
+    async fn stop(self) {
+        self.cancel.cancel();
+        tokio::time::timeout(LIMIT, self.task).await.expect("the decider stops").unwrap().unwrap();
+    }
+
+    async fn send(&self, command: &CommandRecord) -> Outcome {
+        self.commands.send(command).await.unwrap().outcome(LIMIT).await.unwrap()
+    }
+
+    async fn commit(&self, command: &CommandRecord) -> Committed {
+        match self.send(command).await {
+            Outcome::Committed(committed) => committed,
+            Outcome::Rejected(rejection) => panic!("{command:?} was rejected: {rejection:?}"),
+        }
+    }
+}
+
+fn command(aggregate: Uuid, name: &str, input: Value) -> CommandRecord {
+    CommandRecord {
+        id: Uuid::now_v7(),
+        model: "account".into(),
+        aggregate,
+        command: name.into(),
+        input,
+        actor: Actor::default(),
+        expected_version: None,
+        at: 1_700_000_000_000,
+        idempotent: false,
+        correlation: Uuid::now_v7(),
+        causation: None,
+        traceparent: None,
+    }
+}
+
+fn open(aggregate: Uuid) -> CommandRecord {
+    command(aggregate, "open", json!({ "owner": "Ada" }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_of_one_batch_see_each_other() {
+    let stage = Stage::new(3).await;
+    let folder = tempfile::tempdir().unwrap();
+    let decider = stage.decider(folder.path()).await;
+    let account = Uuid::now_v7();
+    let mut chain = vec![open(account)];
+    chain.extend((0..50).map(|_| command(account, "deposit", json!({ "amount": 2 }))));
+    chain.push(command(account, "withdraw", json!({ "amount": 101 })));
+    chain.push(command(account, "withdraw", json!({ "amount": 100 })));
+    // Enqueued without waiting, so the decider finds many at once.
+    let accepted: Vec<_> = chain.iter().map(|command| decider.commands.enqueue(command).unwrap()).collect();
+    let mut outcomes = Vec::new();
+    for accepted in accepted {
+        outcomes.push(accepted.outcome(LIMIT).await.unwrap());
+    }
+    let Outcome::Committed(last) = &outcomes[52] else { panic!("{:?}", outcomes[52]) };
+    assert_eq!((last.version, &last.state["balance"]), (52, &json!(0)));
+    let Outcome::Rejected(Rejection::GuardFailed { detail }) = &outcomes[51] else {
+        panic!("{:?}", outcomes[51])
+    };
+    assert_eq!(detail, "The balance is too low.");
+    let expected: Vec<String> = (1..=52).map(|version: u32| version.to_string()).collect();
+    assert_eq!(stage.versions(account), expected);
+    decider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_gets_the_first_outcome_with_and_without_the_store() {
+    let stage = Stage::new(2).await;
+    let folder = tempfile::tempdir().unwrap();
+    let account = Uuid::now_v7();
+    let decider = stage.decider(folder.path()).await;
+    decider.commit(&open(account)).await;
+    let deposit = CommandRecord { idempotent: true, ..command(account, "deposit", json!({ "amount": 5 })) };
+    let rejected = CommandRecord { idempotent: true, ..command(account, "withdraw", json!({ "amount": 6 })) };
+    let first = (decider.send(&deposit).await, decider.send(&rejected).await);
+    decider.commit(&command(account, "deposit", json!({ "amount": 10 }))).await;
+    assert_eq!((decider.send(&deposit).await, decider.send(&rejected).await), first);
+    decider.stop().await;
+
+    let decider = stage.decider(folder.path()).await;
+    assert_eq!((decider.send(&deposit).await, decider.send(&rejected).await), first, "after a restart");
+    decider.stop().await;
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let decider = stage.decider(elsewhere.path()).await;
+    assert_eq!((decider.send(&deposit).await, decider.send(&rejected).await), first, "on another machine");
+    let reused = CommandRecord { input: json!({ "amount": 7 }), ..deposit };
+    assert_eq!(decider.send(&reused).await, Outcome::Rejected(Rejection::KeyReused));
+    assert_eq!(stage.versions(account), ["1", "2", "3"]);
+    decider.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_move_to_a_second_decider_and_back() {
+    let stage = Stage::new(4).await;
+    let (left, right) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let accounts: Vec<Uuid> = (0..20).map(|_| Uuid::now_v7()).collect();
+    let first = stage.decider(left.path()).await;
+    for account in &accounts {
+        first.commit(&open(*account)).await;
+    }
+    let second = stage.decider(right.path()).await;
+    let cancel = CancellationToken::new();
+    // The sender's answers may come from either decider: over memory from the first, over the topic from the second.
+    let answers = Answers::new();
+    let reader = {
+        let (kafka, answers, cancel) = (stage.kafka.clone(), answers.clone(), cancel.clone());
+        std::thread::spawn(move || replies::read(&kafka, &answers, &cancel))
+    };
+    let sender = stage.sender(answers);
+    let deposit = |account| command(account, "deposit", json!({ "amount": 1 }));
+    let started = Instant::now();
+    for account in &accounts {
+        // A reply that was sent before the reader stood at its partition's end is lost: that is a 504 for a client,
+        // who repeats. Here the repeat is a new command, so only the one that is answered counts.
+        let outcome = loop {
+            match sender.send(&deposit(*account)).await.unwrap().outcome(Duration::from_secs(5)).await {
+                Ok(outcome) => break outcome,
+                Err(_) => assert!(started.elapsed() < LIMIT, "no decider answers over the topic"),
+            }
+        };
+        assert!(matches!(outcome, Outcome::Committed(_)), "{outcome:?}");
+    }
+    second.stop().await;
+    for account in &accounts {
+        // Decided by the first again, on a store that is behind for the partitions that were away.
+        let outcome = first.commit(&deposit(*account)).await;
+        let versions = stage.versions(*account);
+        let expected: Vec<String> = (1..=outcome.version).map(|version| version.to_string()).collect();
+        assert_eq!(versions, expected, "{account}");
+    }
+    cancel.cancel();
+    reader.join().unwrap();
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_goes_to_the_dead_letters_and_stops_nobody() {
+    let stage = Stage::new(1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let decider = stage.decider(folder.path()).await;
+    let producer: BaseProducer = stage.kafka.client("test").create().unwrap();
+    let topic = stage.topics.commands();
+    let garbage =
+        BaseRecord::to(&topic).key("account/x").payload("{\"no\": \"command\"").headers(OwnedHeaders::new());
+    producer.send(garbage).map_err(|(error, _)| error).unwrap();
+    producer.flush(LIMIT).unwrap();
+    let account = Uuid::now_v7();
+    decider.commit(&open(account)).await;
+    let dead = stage.read(&stage.topics.dead_letters());
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].1.as_deref(), Some(b"{\"no\": \"command\"".as_slice()));
+    assert_eq!(dead[0].2[header::ORIGIN], format!("{topic}:0:0"));
+    assert!(dead[0].2[header::REASON].contains("EOF"), "{:?}", dead[0].2);
+    decider.stop().await;
+}
+
+/// The fence of point 1: a member that lost its partitions without noticing commits nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zombie_cannot_commit() {
+    let stage = Stage::new(2).await;
+    let committed = tokio::task::spawn_blocking(move || {
+        let topics = &stage.topics;
+        let group = |id: &str| -> BaseConsumer {
+            let consumer: BaseConsumer = stage
+                .kafka
+                .client(id)
+                .set("group.id", topics.decider_group())
+                .set("enable.auto.commit", "false")
+                .set("partition.assignment.strategy", "range")
+                .create()
+                .unwrap();
+            consumer.subscribe(&[&topics.commands()]).unwrap();
+            consumer
+        };
+        let until = |condition: &dyn Fn() -> bool| {
+            let deadline = Instant::now() + LIMIT;
+            while !condition() {
+                assert!(Instant::now() < deadline, "the group doesn't settle");
+            }
+        };
+        let owned = |consumer: &BaseConsumer| {
+            let _ = consumer.poll(Duration::from_millis(20));
+            consumer.assignment().unwrap().count()
+        };
+        let zombie = group("zombie");
+        until(&|| owned(&zombie) == 2);
+        let old_generation = zombie.group_metadata().unwrap();
+        let successor = group("successor");
+        until(&|| owned(&zombie) == 1 && owned(&successor) == 1);
+
+        let mut producer = TransactionalProducer::new(&stage.kafka, "zombie").unwrap();
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(&topics.commands(), 0, Offset::Offset(1)).unwrap();
+        let event = topics.events("account");
+        let mut write = |group| {
+            let mut transaction = producer.begin().unwrap();
+            let record =
+                Record { topic: &event, partition: None, key: b"k", value: Some(b"v"), headers: None };
+            transaction.write(record).unwrap();
+            transaction.commit(&offsets, group)
+        };
+        let refused = write(&old_generation).expect_err("the old generation is fenced");
+        assert_eq!(refused.step, "send_offsets_to_transaction");
+        drop(producer);
+
+        // The same transaction with the present generation passes, so it was the generation that was refused.
+        let mut producer = TransactionalProducer::new(&stage.kafka, "zombie").unwrap();
+        let mut transaction = producer.begin().unwrap();
+        let record = Record { topic: &event, partition: None, key: b"k", value: Some(b"v"), headers: None };
+        transaction.write(record).unwrap();
+        transaction.commit(&offsets, &zombie.group_metadata().unwrap()).unwrap();
+        stage.read(&event).len()
+    })
+    .await
+    .unwrap();
+    assert_eq!(committed, 1, "only the transaction of the present generation is visible");
+}
