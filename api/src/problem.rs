@@ -227,7 +227,7 @@ pub(crate) fn schema() -> serde_json::Value {
                     "type": "object",
                     "required": ["pointer", "code", "detail"],
                     "properties": {
-                        "pointer": { "type": "string", "description": "JSON pointer (RFC 6901) into the body, or the name of the query parameter." },
+                        "pointer": { "type": "string", "description": "JSON pointer (RFC 6901) into the body; for a query parameter its name after a slash." },
                         "code": { "type": "string", "description": "Stable name of the fault, such as `required` or `out_of_range`." },
                         "detail": { "type": "string" }
                     }
