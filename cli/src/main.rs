@@ -1,2 +1,104 @@
-//! Skeleton.
-fn main() {}
+//! `writ`: the one binary of the server and its tools. Every subcommand has a file of its own; errors come up to
+//! [`main`] and are printed here, once, with their causes and what to do.
+
+#![expect(clippy::print_stdout, reason = "the tools answer on standard output")]
+#![expect(clippy::print_stderr, reason = "errors are printed here, once")]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod check;
+mod config;
+mod logs;
+mod model_files;
+mod serve;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    `check` has findings, or the server ended with an error
+  2    wrong usage or configuration; nothing was started
+  130  stopped at once by a second SIGINT or SIGTERM
+
+Configuration: defaults, then `writ.toml` (here or in a parent folder), then `WRIT_*` variables, then flags.
+`writ config` shows what is in force and where it came from.";
+
+/// Declare your models; every write becomes a Kafka event.
+#[derive(Debug, Parser)]
+#[command(name = "writ", version, after_help = EXIT_CODES, max_term_width = 110)]
+struct Arguments {
+    /// The configuration file, in place of the `writ.toml` of this folder or the nearest parent that has one.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<std::path::PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server: the api, the decider and the projector, or some of them.
+    Serve(serve::Flags),
+    /// Check the model files and report every error with its place and what would be right.
+    Check(check::Flags),
+    /// Print the configuration in force, one key per line, and where each value came from.
+    Config,
+    /// Print the version.
+    Version,
+}
+
+/// What ended a command early: its report, and the code for the shell.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    report: miette::Report,
+    code: u8,
+}
+
+impl Failure {
+    /// The models or the server failed.
+    pub(crate) fn failed(report: impl Into<miette::Report>) -> Self {
+        Failure { report: report.into(), code: 1 }
+    }
+
+    /// The user asked for something that can't be.
+    pub(crate) fn usage(report: impl Into<miette::Report>) -> Self {
+        Failure { report: report.into(), code: 2 }
+    }
+}
+
+impl From<config::Error> for Failure {
+    fn from(error: config::Error) -> Self {
+        Failure::usage(error)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let file = arguments.config.as_deref();
+    let result = match arguments.command {
+        Command::Serve(flags) => serve::run(file, &flags),
+        Command::Check(flags) => check::run(file, &flags),
+        Command::Config => config::show::run(file),
+        Command::Version => version::run(),
+    };
+    result.unwrap_or_else(|failure| {
+        eprintln!("{:?}", failure.report);
+        ExitCode::from(failure.code)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

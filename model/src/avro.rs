@@ -62,3 +62,6 @@ impl EventCodec {
         Error { type_name: self.type_name.clone(), detail }
     }
 }
+
+#[cfg(test)]
+mod tests;

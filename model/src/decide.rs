@@ -255,3 +255,6 @@ fn check_key(model: &Model, id: Uuid, fields: &Object) -> Result<(), Rejection> 
     }
     Err(Rejection::Failed { detail: format!("{id} is not the id of the {} with {key} `{text}`", model.name) })
 }
+
+#[cfg(test)]
+mod tests;

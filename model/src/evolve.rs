@@ -89,3 +89,6 @@ fn blank(model: &Model) -> Object {
     };
     model.fields.iter().map(|(name, field)| (name.clone(), absent(field))).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,29 @@
 //! CEL: parsed by the `cel` crate, typed against the declarations, evaluated exactly.
 
+mod check;
+mod convert;
+mod evaluate;
+mod exact;
+mod fit;
+mod functions;
+mod macros;
+mod operators;
+mod parse;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod types;
+
 use std::ops::Range;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use uuid::Uuid;
 
-use crate::decide::Actor;
+use self::check::Checker;
+use self::tree::Typed;
 use crate::declaration::{Field, Type};
+use crate::decide::Actor;
 use crate::value::{Object, Timestamp, Value};
 
 /// The names that an expression may use.
@@ -63,29 +80,55 @@ pub struct EvalError {
     pub detail: String,
 }
 
-/// A typed expression, compiled once.
-#[derive(Debug)]
+/// A typed expression, compiled once. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct Compiled {
     /// As written.
     pub source: String,
+    root: Arc<Typed>,
+    nullable: bool,
 }
 
 impl Compiled {
-    /// Parses and types `source`.
+    /// Parses and types `source`. Errors: every fault of it, in the order of the text.
     pub fn compile(source: &str, env: Env<'_>, expected: Expected<'_>) -> Result<Compiled, Vec<Fault>> {
-        let _ = (source, env, expected);
-        todo!()
+        let root = parse::with_deep_stack(|| {
+            let parsed = parse::parse(source)?;
+            let mut checker = Checker::new(&parsed, env);
+            let root = checker.check(&parsed.root);
+            let root = checker.fit(root, expected);
+            let mut faults = checker.faults;
+            faults.sort_by_key(|fault| (fault.span.start, fault.span.end));
+            if faults.is_empty() { Ok(root) } else { Err(faults) }
+        })?;
+        let nullable = matches!(expected, Expected::Field(field) if field.optional);
+        Ok(Compiled { source: source.to_owned(), root: Arc::new(root), nullable })
     }
 
     /// Evaluates. The result fits the type that [`Compiled::compile`] was asked for, constraints of the field not included.
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
-        let _ = scope;
-        todo!()
+        evaluate::evaluate(&self.root, &self.source, scope, self.nullable)
+            .map_err(|detail| EvalError { source_text: self.source.clone(), detail })
     }
 }
 
-/// Names of the types, for messages.
+/// The name of a type in the model language, for messages.
 pub fn type_name(ty: &Type) -> &'static str {
-    let _ = ty;
-    todo!()
+    match ty {
+        Type::Text { .. } => "text",
+        Type::Integer { .. } => "integer",
+        Type::Decimal { .. } => "decimal",
+        Type::Boolean => "boolean",
+        Type::Timestamp => "timestamp",
+        Type::Date => "date",
+        Type::Duration => "duration",
+        Type::Uuid => "uuid",
+        Type::Email => "email",
+        Type::Url => "url",
+        Type::Enum(_) => "enum",
+        Type::Ref { .. } => "ref",
+        Type::List { .. } => "list",
+        Type::Object(_) => "object",
+        Type::Json => "json",
+    }
 }

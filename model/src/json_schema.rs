@@ -35,7 +35,8 @@ pub fn of_event(event: &Event) -> Json {
 fn object(fields: &IndexMap<String, Field>, side: Side, required: impl Fn(&Field) -> bool) -> Json {
     let properties: Map<String, Json> =
         fields.iter().map(|(name, field)| (name.clone(), of_field(field, side))).collect();
-    let names: Vec<&String> = fields.iter().filter(|(_, field)| required(field)).map(|(name, _)| name).collect();
+    let names: Vec<&String> =
+        fields.iter().filter(|(_, field)| required(field)).map(|(name, _)| name).collect();
     let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
     if !names.is_empty() {
         schema["required"] = json!(names);
@@ -115,7 +116,8 @@ fn of_type(ty: &Type, side: Side) -> Map<String, Json> {
             "maxItems": max_length,
         })),
         Type::Object(fields) => {
-            let required = |field: &Field| side == Side::Response || (!field.optional && field.default.is_none());
+            let required =
+                |field: &Field| side == Side::Response || (!field.optional && field.default.is_none());
             object(fields, side, required)
         }
         Type::Json => json!({}),

@@ -5,6 +5,8 @@
 //! ([`declaration`]), a JSON body becomes a typed [`Value`] ([`value`]), [`decide`] turns a command into an event,
 //! [`evolve`] merges the event into the state, and [`avro`] carries it to Kafka.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod avro;
 pub mod decide;
 pub mod declaration;
@@ -13,6 +15,8 @@ pub mod evolve;
 pub mod expression;
 pub mod json_schema;
 pub mod position;
+#[cfg(test)]
+mod testing;
 pub mod value;
 
 pub use decide::{Decision, Rejection, decide};

@@ -61,3 +61,38 @@ impl From<Position> for String {
         position.to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_round_trip() {
+        let position = Position { model: "order".to_owned(), partition: 5, offset: 1234 };
+        assert_eq!(position.to_string(), "order:5:1234");
+        assert_eq!("order:5:1234".parse(), Ok(position.clone()));
+        let json = serde_json::to_string(&position).unwrap();
+        assert_eq!(json, "\"order:5:1234\"");
+        assert_eq!(serde_json::from_str::<Position>(&json).unwrap(), position);
+        let last = format!("order:{}:{}", i32::MAX, i64::MAX);
+        assert_eq!(last.parse::<Position>().unwrap().to_string(), last);
+    }
+
+    #[test]
+    fn other_text_is_refused() {
+        for text in [
+            "",
+            "order",
+            "order:5",
+            ":5:1",
+            "order:-1:1",
+            "order:5:-1",
+            "order:5:1:",
+            "order:5:9223372036854775808",
+            "order:5: 1",
+        ] {
+            assert_eq!(text.parse::<Position>(), Err(InvalidPosition(text.to_owned())));
+        }
+        assert!(serde_json::from_str::<Position>("\"order\"").is_err());
+    }
+}

@@ -132,8 +132,8 @@ impl Value {
     }
 }
 
-/// Types a whole object by its fields. An absent optional field becomes its default or null; with `partial` it, and a
-/// field with a default, is absent from the result as well. Errors: every fault, up to [`MAX_ERRORS`].
+/// Types a whole object by its fields. An absent field becomes its default or null, if it may; with `partial` every
+/// field may be absent, and then is absent from the result as well. Errors: every fault, up to [`MAX_ERRORS`].
 pub fn object_from_json(
     fields: &IndexMap<String, Field>,
     json: &serde_json::Value,
@@ -159,3 +159,6 @@ pub fn stored_from_json(
 pub fn object_to_json(object: &Object) -> serde_json::Value {
     serde_json::Value::Object(object.iter().map(|(name, value)| (name.clone(), value.to_json())).collect())
 }
+
+#[cfg(test)]
+mod tests;

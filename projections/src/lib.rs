@@ -1,6 +1,19 @@
-//! Everything PostgreSQL: tables derived from the models, the projector that writes them, the queries that read them.
+//! Everything PostgreSQL. In the order in which data passes: [`tables`] (derived from the models), [`projector`]
+//! (events become rows), [`query`] (rows become answers), [`positions`] (read your writes).
 
 use serde::{Deserialize, Serialize};
+
+pub mod projector;
+pub mod query;
+pub mod positions;
+
+/// Options that can't work.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidOptions {
+    /// `postgres.url` is no connection URL.
+    #[error("postgres.url is no connection URL such as postgres://user@host:5432/database: {0}")]
+    Url(String),
+}
 
 /// Where PostgreSQL is.
 #[derive(Debug, Clone, Serialize, Deserialize)]

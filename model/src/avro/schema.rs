@@ -42,9 +42,7 @@ fn member(record: &str, field: &Field, names: &mut HashSet<String>) -> Result<Js
     member.insert("type".to_owned(), nullable(record, &field.name, field, names)?);
     if field.optional {
         member.insert("default".to_owned(), Json::Null);
-    } else if let Some(value) = &field.default {
-        let default = default(&field.ty, value)
-            .ok_or_else(|| format!("the default of `{}` is no value of its type", field.name))?;
+    } else if let Some(default) = field.default.as_ref().and_then(|value| default(&field.ty, value)) {
         member.insert("default".to_owned(), default);
     }
     Ok(Json::Object(member))
@@ -84,7 +82,7 @@ fn pascal(name: &str) -> String {
     name.split('_').filter(|part| part.is_ascii() && !part.is_empty()).map(capital).collect()
 }
 
-/// The Avro JSON form of a default. `None`: the value is not of the type.
+/// The Avro JSON form of a default. `None` where Avro has none, see [`nullable_default`].
 fn default(ty: &Type, value: &Value) -> Option<Json> {
     Some(match (ty, value) {
         (Type::Decimal { precision, scale, .. }, Value::Decimal(value)) => {
@@ -113,7 +111,8 @@ fn default(ty: &Type, value: &Value) -> Option<Json> {
     })
 }
 
-/// The default of a union is a value of its first branch, which is null.
+/// The default of a union is a value of its first branch, which is null. So a list or object that has an optional part
+/// with a value in it can't be a default in Avro.
 fn nullable_default(field: &Field, value: &Value) -> Option<Json> {
     match value {
         Value::Null if field.optional => Some(Json::Null),

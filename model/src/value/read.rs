@@ -71,7 +71,7 @@ pub(super) fn members(
         let place = Path::Member(&at, name);
         let value = match given.get(name) {
             Some(json) => field(declared, json, mode, place, errors),
-            None if partial && (declared.optional || declared.default.is_some()) => continue,
+            None if partial => continue,
             // As the Avro schema has it: what an event or a state doesn't hold was not there (see `avro`).
             None if mode == Mode::Stored && declared.optional => Some(Value::Null),
             None => match &declared.default {

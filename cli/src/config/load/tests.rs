@@ -1,0 +1,100 @@
+use std::path::PathBuf;
+
+use super::*;
+use crate::config::{LogFormat, Role};
+
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    std::fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+#[test]
+fn each_layer_covers_the_one_before() {
+    let (folder, path) = file(
+        "app = 'shop'\n[kafka]\nbrokers = 'file:1'\ntopic_prefix = 'file'\npartitions = 3\n[log]\nformat = 'json'\n",
+    );
+    let loaded = from_layers(
+        Some(&path),
+        variables(&[("WRIT_KAFKA_TOPIC_PREFIX", "1234"), ("WRIT_ROLES", "api, decider"), ("WRIT_DATA", "d")]),
+        vec![Override { key: "roles", flag: "--roles", value: list(["projector"].into_iter()) }],
+    )
+    .unwrap();
+    let config = &loaded.config;
+    assert_eq!(config.app, "shop");
+    assert_eq!(config.kafka.brokers, "file:1");
+    assert_eq!(config.kafka.topic_prefix, "1234", "text stays text");
+    assert_eq!(config.kafka.partitions, 3);
+    assert_eq!(config.kafka.replication, 1);
+    assert_eq!(config.roles, [Role::Projector]);
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.models, folder.path().join("models"), "relative to writ.toml");
+    assert_eq!(config.data, PathBuf::from("d"), "relative to the current folder");
+
+    assert_eq!(loaded.origin("roles"), "--roles");
+    assert_eq!(loaded.origin("kafka.topic_prefix"), "WRIT_KAFKA_TOPIC_PREFIX");
+    assert_eq!(loaded.origin("kafka.partitions"), path.display().to_string());
+    assert_eq!(loaded.origin("kafka.replication"), "default");
+}
+
+#[test]
+fn every_key_has_a_line() {
+    let loaded =
+        from_layers(None, variables(&[("WRIT_POSTGRES_URL", "postgres://u:hunter2@db/x")]), vec![]).unwrap();
+    let lines = crate::config::show::lines(&loaded.settings);
+    assert!(lines.contains("postgres.url = \"postgres://u:***@db/x\""), "{lines}");
+    assert!(lines.contains("# WRIT_POSTGRES_URL\n"), "{lines}");
+    assert!(!lines.contains("hunter2"), "{lines}");
+    for key in ["app", "roles", "http.listen", "kafka.brokers", "registry.url", "redis.url", "log.level"] {
+        assert!(lines.lines().any(|line| line.starts_with(&format!("{key} = "))), "{key} in {lines}");
+    }
+    assert!(lines.parse::<String>().unwrap().contains("roles = [\"api\", \"decider\", \"projector\"]"));
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_place() {
+    let (_folder, path) = file("[kafka]\nbroker = 'x:1'\n");
+    let Err(Error::UnknownKey { key, origin, hint }) = from_layers(Some(&path), vec![], vec![]) else {
+        panic!()
+    };
+    assert_eq!(key, "kafka.broker");
+    assert_eq!(origin, path.display().to_string());
+    assert!(hint.contains("kafka.brokers"), "{hint}");
+
+    let result = from_layers(None, variables(&[("WRIT_KAFKA_TOPIC_PREFX", "x")]), vec![]);
+    let Err(Error::UnknownKey { origin, hint, .. }) = result else { panic!() };
+    assert_eq!(origin, "the variable WRIT_KAFKA_TOPIC_PREFX");
+    assert!(hint.contains("WRIT_KAFKA_TOPIC_PREFIX"), "{hint}");
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_its_place() {
+    let invalid = |text: &str, pairs: &[(&str, &str)]| {
+        let (_folder, path) = file(text);
+        match from_layers(Some(&path), variables(pairs), vec![]) {
+            Err(Error::Invalid { key, origin, .. }) => (key, origin.rsplit('/').next().unwrap().to_owned()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let from_file = |key: &str| (key.to_owned(), FILE_NAME.to_owned());
+    assert_eq!(invalid("[kafka]\npartitions = 'many'", &[]), from_file("kafka.partitions"));
+    assert_eq!(invalid("[kafka]\npartitions = 0", &[]), from_file("kafka.partitions"));
+    assert_eq!(invalid("kafka = 1", &[]), from_file("kafka"));
+    assert_eq!(invalid("roles = ['apii']", &[]).1, FILE_NAME);
+    assert_eq!(invalid("app = 'my-shop'", &[]), from_file("app"));
+    assert_eq!(invalid("[postgres]\nurl = 'mysql://x'", &[]), from_file("postgres.url"));
+    assert_eq!(invalid("[http]\nlisten = 'localhost'", &[]), from_file("http.listen"));
+    let (key, origin) = invalid("", &[("WRIT_KAFKA_PARTITIONS", "many")]);
+    assert_eq!((key.as_str(), origin.as_str()), ("kafka.partitions", "the variable WRIT_KAFKA_PARTITIONS"));
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_refused() {
+    let (_folder, path) = file("app = ");
+    assert!(matches!(from_layers(Some(&path), vec![], vec![]), Err(Error::Malformed { .. })));
+}

@@ -1,0 +1,169 @@
+use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::writer::datum::GenericDatumWriter;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::declaration::Type;
+use crate::testing::{any_fields, decimal, declared_object, field, fields, integer, optional, text};
+use crate::value::{Decimal, Value};
+
+fn codec(list: impl IntoIterator<Item = Field>) -> EventCodec {
+    EventCodec::new("shop.order.Placed", &fields(list)).unwrap()
+}
+
+fn encoded(codec: &EventCodec, object: &Object) -> Vec<u8> {
+    let mut out = Vec::new();
+    codec.encode(object, &mut out).unwrap();
+    out
+}
+
+#[test]
+fn the_schema_of_an_event() {
+    let line = fields([
+        field("product", Type::Ref { to: "product".into(), key: None }),
+        Field { doc: Some("At the time of the order.".into()), ..field("unit_price", decimal(12, 2)) },
+    ]);
+    let codec = codec([
+        field("number", text()),
+        Field {
+            default: Some(Value::Text("placed".into())),
+            ..field("status", Type::Enum(vec!["placed".into(), "paid".into()]))
+        },
+        field(
+            "order_lines",
+            Type::List {
+                of: Box::new(field("item", Type::Object(line))),
+                min_length: None,
+                max_length: None,
+            },
+        ),
+        Field {
+            default: Some(Value::Decimal("-1.28".parse().unwrap())),
+            ..field("discount", decimal(12, 2))
+        },
+        optional("ships_within", Type::Duration),
+        optional("shipped_at", Type::Timestamp),
+        optional("due", Type::Date),
+        optional("extra", Type::Json),
+        field("gift", Type::Boolean),
+        field("trace", Type::Uuid),
+        field("count", integer()),
+    ]);
+    let schema: serde_json::Value = serde_json::from_str(&codec.schema_json).unwrap();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&schema).unwrap());
+}
+
+#[test]
+fn objects_that_share_a_record_name_are_refused() {
+    let inner = || Type::Object(fields([field("x", integer())]));
+    let error =
+        EventCodec::new("a.b.C", &fields([field("a_b", inner()), field("a__b", inner())])).unwrap_err();
+    assert!(error.to_string().contains("`CAB`"), "{error}");
+    assert!(EventCodec::new("a.b.C", &fields([field("empty", Type::Object(fields([])))])).is_err());
+}
+
+#[test]
+fn a_changed_declaration_reads_what_an_older_one_wrote() {
+    let old = codec([field("name", text()), field("removed", decimal(5, 1)), field("price", decimal(5, 1))]);
+    let mut object = Object::new();
+    object.insert("name".into(), Value::Text("x".into()));
+    object.insert("removed".into(), Value::Decimal(Decimal::from(1)));
+    object.insert("price".into(), Value::Decimal("1.5".parse().unwrap()));
+    let datum = encoded(&old, &object);
+
+    let new = codec([
+        field("price", decimal(8, 2)),
+        optional("added", integer()),
+        Field { default: Some(Value::Boolean(true)), ..field("active", Type::Boolean) },
+        optional("name", text()),
+    ]);
+    let read = new.decode(&old.schema, &datum).unwrap();
+    assert_eq!(
+        crate::value::object_to_json(&read),
+        json!({ "price": "1.50", "added": null, "active": true, "name": "x" })
+    );
+    let strict = codec([field("name", text()), field("needed", integer())]);
+    assert!(strict.decode(&old.schema, &datum).unwrap_err().to_string().contains("needed"));
+    let retyped = codec([field("name", integer())]);
+    assert!(retyped.decode(&old.schema, &datum).unwrap_err().to_string().contains("another type"));
+}
+
+#[test]
+fn an_error_leaves_the_buffer_as_it_was() {
+    let codec = codec([field("name", text()), field("count", integer())]);
+    let mut out = vec![7];
+    let object = Object::from_iter([("name".to_owned(), Value::Text("x".into()))]);
+    assert_eq!(
+        codec.encode(&object, &mut out).unwrap_err().to_string(),
+        "shop.order.Placed: count: has no value, but is not optional"
+    );
+    assert_eq!(out, [7]);
+    let object = Object::from_iter([
+        ("name".to_owned(), Value::Text("x".into())),
+        ("count".to_owned(), Value::Text("x".into())),
+    ]);
+    assert!(codec.encode(&object, &mut out).is_err());
+}
+
+#[test]
+fn a_count_or_length_that_lies_allocates_nothing() {
+    let list = codec([field(
+        "list",
+        Type::List { of: Box::new(field("item", integer())), min_length: None, max_length: None },
+    )]);
+    let mut huge = Vec::new();
+    for byte in [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01] {
+        huge.push(byte);
+    }
+    assert!(list.decode(&list.schema, &huge).unwrap_err().to_string().contains("more items than bytes"));
+    let name = codec([field("name", text())]);
+    assert!(name.decode(&name.schema, &huge).unwrap_err().to_string().contains("ends too early"));
+}
+
+#[test]
+fn a_datum_is_read_whole() {
+    let codec = codec([field("name", text())]);
+    let datum = encoded(&codec, &Object::from_iter([("name".to_owned(), Value::Text("x".into()))]));
+    let longer = [datum.as_slice(), &[0]].concat();
+    assert!(codec.decode(&codec.schema, &longer).unwrap_err().to_string().contains("1 bytes are left"));
+}
+
+proptest! {
+    #[test]
+    fn decoding_gives_back_what_was_encoded((fields, object) in declared_object()) {
+        let codec = EventCodec::new("shop.order.Placed", &fields).unwrap();
+        let datum = encoded(&codec, &object);
+        let decoded = codec.decode(&codec.schema, &datum).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        prop_assert_eq!(crate::value::object_to_json(&decoded), crate::value::object_to_json(&object));
+        prop_assert_eq!(decoded, object);
+    }
+
+    /// The crate reads our bytes by our schema, and writes the same bytes again.
+    #[test]
+    fn the_datum_is_avro((fields, object) in declared_object()) {
+        let codec = EventCodec::new("shop.order.Placed", &fields).unwrap();
+        let datum = encoded(&codec, &object);
+        let mut rest = datum.as_slice();
+        let read = GenericDatumReader::builder(&codec.schema).build().unwrap().read_value(&mut rest).unwrap();
+        prop_assert!(rest.is_empty());
+        let written = GenericDatumWriter::builder(&codec.schema).build().unwrap().write_value_to_vec(read).unwrap();
+        prop_assert_eq!(written, datum);
+    }
+
+    #[test]
+    fn a_shortened_datum_is_refused((fields, object) in declared_object(), cut in any::<prop::sample::Index>()) {
+        let codec = EventCodec::new("shop.order.Placed", &fields).unwrap();
+        let datum = encoded(&codec, &object);
+        let short = &datum[..cut.index(datum.len())];
+        prop_assert!(codec.decode(&codec.schema, short).is_err());
+    }
+
+    #[test]
+    fn any_bytes_are_decoded_or_refused(fields in any_fields(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let codec = EventCodec::new("shop.order.Placed", &fields).unwrap();
+        if let Ok(object) = codec.decode(&codec.schema, &bytes) {
+            prop_assert_eq!(object.len(), fields.len());
+        }
+    }
+}

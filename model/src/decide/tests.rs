@@ -1,0 +1,280 @@
+use indexmap::IndexMap;
+use proptest::prelude::*;
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::avro::EventCodec;
+use crate::declaration::{Field, Type};
+use crate::evolve::evolve;
+use crate::testing::{any_fields, decimal, field, fields, object_of, optional, text};
+
+/// An order as `models/order.yaml` might have it, without the expressions.
+fn order() -> Model {
+    let status = Type::Enum(vec!["placed".into(), "paid".into(), "shipped".into()]);
+    let state = fields([
+        Field { key: true, immutable: true, ..field("number", text()) },
+        Field { default: Some(Value::Text("placed".into())), ..field("status", status) },
+        optional("note", Type::Text { min_length: None, max_length: Some(5), pattern: None }),
+        Field { default: Some(Value::Decimal("0.00".parse().unwrap())), ..field("discount", decimal(5, 2)) },
+    ]);
+    let pick = |names: &[&str]| fields(names.iter().map(|name| state[*name].clone()));
+    let mut paid = pick(&["status"]);
+    paid.insert("reference".into(), field("reference", text()));
+    let events = [
+        event("placed", state.clone(), true, false),
+        event("paid", paid, false, false),
+        event("changed", pick(&["note", "discount"]), false, false),
+        event("removed", fields([]), false, true),
+    ];
+    let commands = [
+        Command {
+            creates: true,
+            to: Some("placed".into()),
+            ..command("place", pick(&["number", "note", "discount"]), "placed")
+        },
+        Command {
+            from: vec!["placed".into()],
+            to: Some("paid".into()),
+            ..command("pay", fields([field("reference", text())]), "paid")
+        },
+        Command {
+            state_inputs: vec!["note".into(), "discount".into()],
+            ..command("change", pick(&["note", "discount"]), "changed")
+        },
+        Command { deletes: true, ..command("remove", fields([]), "removed") },
+    ];
+    model(state, Some("number"), Some("status"), commands, events)
+}
+
+fn model(
+    fields: IndexMap<String, Field>,
+    key: Option<&str>,
+    state_field: Option<&str>,
+    commands: impl IntoIterator<Item = Command>,
+    events: impl IntoIterator<Item = Event>,
+) -> Model {
+    Model {
+        app: "shop".into(),
+        name: "order".into(),
+        doc: None,
+        fields,
+        key: key.map(str::to_owned),
+        state_field: state_field.map(str::to_owned),
+        commands: commands.into_iter().map(|command| (command.name.clone(), command)).collect(),
+        events: events.into_iter().map(|event| (event.name.clone(), event)).collect(),
+        allow: Vec::new(),
+        indexes: Vec::new(),
+    }
+}
+
+fn event(name: &str, fields: IndexMap<String, Field>, creates: bool, deletes: bool) -> Event {
+    let type_name = format!("shop.order.{name}");
+    let codec = EventCodec::new(&type_name, &fields).unwrap();
+    Event { name: name.into(), type_name, fields, creates, deletes, codec }
+}
+
+fn command(name: &str, input: IndexMap<String, Field>, emits: &str) -> Command {
+    Command {
+        name: name.into(),
+        doc: None,
+        creates: false,
+        deletes: false,
+        input,
+        state_inputs: Vec::new(),
+        partial: false,
+        require: Vec::new(),
+        from: Vec::new(),
+        to: None,
+        set: IndexMap::new(),
+        emits: emits.into(),
+    }
+}
+
+/// Sends commands to one aggregate, folding what happens.
+struct Aggregate<'a> {
+    model: &'a Model,
+    id: Uuid,
+    state: Option<State>,
+}
+
+impl<'a> Aggregate<'a> {
+    fn new(model: &'a Model) -> Self {
+        Aggregate { model, id: model.id_of_key("A-1").unwrap_or_default(), state: None }
+    }
+
+    fn send(&mut self, command: &str, input: Json) -> Result<Decision, Rejection> {
+        self.send_expecting(command, input, None)
+    }
+
+    fn send_expecting(
+        &mut self,
+        command: &str,
+        input: Json,
+        expected_version: Option<u64>,
+    ) -> Result<Decision, Rejection> {
+        let (now, actor) = (Timestamp(1000), &Actor::default());
+        let request = Request { id: self.id, command, input: &input, expected_version, now, actor };
+        let decision = decide(self.model, self.state.as_ref(), &request)?;
+        assert_eq!(decide(self.model, self.state.as_ref(), &request).as_ref(), Ok(&decision));
+        let event = &self.model.events[&decision.event];
+        assert!(
+            decision.fields.keys().eq(event.fields.keys()),
+            "an event records all of its fields, in order"
+        );
+        self.state = Some(evolve(self.model, self.state.take(), event, &decision.fields, now));
+        Ok(decision)
+    }
+
+    fn public(&self) -> Json {
+        self.state.as_ref().unwrap().public_json()
+    }
+}
+
+fn placed(model: &Model) -> Aggregate<'_> {
+    let mut order = Aggregate::new(model);
+    order.send("place", json!({ "number": "A-1", "note": "gift" })).unwrap();
+    order
+}
+
+#[test]
+fn a_creating_event_is_complete() {
+    let model = order();
+    let mut order = Aggregate::new(&model);
+    let decision = order.send("place", json!({ "number": "A-1" })).unwrap();
+    let complete = json!({ "number": "A-1", "status": "placed", "note": null, "discount": "0.00" });
+    assert_eq!(decision.event, "placed");
+    assert_eq!(crate::value::object_to_json(&decision.fields), complete);
+    assert_eq!(order.public(), complete);
+    assert_eq!(order.state.as_ref().map(|state| state.version), Some(1));
+}
+
+#[test]
+fn what_is_absent_is_kept_and_null_clears() {
+    let model = order();
+    let mut order = placed(&model);
+    let decision = order.send("change", json!({ "discount": "1.5" })).unwrap();
+    assert_eq!(crate::value::object_to_json(&decision.fields), json!({ "note": "gift", "discount": "1.50" }));
+    order.send("change", json!({ "note": null, "discount": "2" })).unwrap();
+    assert_eq!(order.public()["note"], Json::Null);
+    assert_eq!(order.public()["discount"], "2.00");
+}
+
+#[test]
+fn inputs_that_are_no_fields_stay_in_the_event() {
+    let model = order();
+    let mut order = placed(&model);
+    let decision = order.send("pay", json!({ "reference": "R" })).unwrap();
+    assert_eq!(crate::value::object_to_json(&decision.fields), json!({ "status": "paid", "reference": "R" }));
+    assert_eq!(order.public()["status"], "paid");
+    assert_eq!(order.public().get("reference"), None);
+}
+
+#[test]
+fn rejections_come_in_the_order_of_the_checks() {
+    let model = order();
+    let mut order = Aggregate::new(&model);
+    let bad = json!({ "x": 1 });
+    assert_eq!(order.send("fly", bad.clone()), Err(Rejection::UnknownCommand { command: "fly".into() }));
+    assert_eq!(order.send("pay", bad.clone()), Err(Rejection::NotFound));
+    assert_eq!(order.send_expecting("place", bad.clone(), Some(1)), Err(Rejection::NotFound));
+    assert!(
+        matches!(order.send("place", bad.clone()), Err(Rejection::Invalid { errors }) if errors.len() == 2)
+    );
+
+    let mut order = placed(&model);
+    assert_eq!(
+        order.send_expecting("place", bad.clone(), Some(9)),
+        Err(Rejection::AlreadyExists { version: 1 })
+    );
+    let stale = Rejection::VersionMismatch { expected: 2, actual: 1 };
+    assert_eq!(order.send_expecting("pay", bad.clone(), Some(2)), Err(stale));
+    order.send_expecting("pay", json!({ "reference": "R" }), Some(1)).unwrap();
+    assert!(matches!(order.send("pay", bad), Err(Rejection::Invalid { .. })));
+    let wrong = Rejection::WrongState {
+        field: "status".into(),
+        actual: "paid".into(),
+        allowed: vec!["placed".into()],
+    };
+    assert_eq!(order.send("pay", json!({ "reference": "R" })), Err(wrong));
+}
+
+#[test]
+fn a_deleted_aggregate_can_only_be_created_again() {
+    let model = order();
+    let mut order = placed(&model);
+    order.send("remove", json!({})).unwrap();
+    assert_eq!(order.send("remove", json!({})), Err(Rejection::NotFound));
+    assert_eq!(order.send("pay", json!({ "reference": "R" })), Err(Rejection::NotFound));
+    order.send("place", json!({ "number": "A-1" })).unwrap();
+    assert_eq!(order.state.as_ref().unwrap().version, 3);
+    assert_eq!(order.public()["note"], Json::Null);
+}
+
+#[test]
+fn a_natural_key_belongs_to_one_id() {
+    let model = order();
+    let mut order = Aggregate::new(&model);
+    let rejection = order.send("place", json!({ "number": "B-2" })).unwrap_err();
+    assert!(matches!(rejection, Rejection::Failed { detail } if detail.contains("number `B-2`")));
+}
+
+#[test]
+fn rejections_survive_as_json() {
+    let rejection = Rejection::Invalid {
+        errors: vec![FieldError {
+            pointer: "/a".into(),
+            code: "required".into(),
+            detail: "is missing".into(),
+        }],
+    };
+    let json = serde_json::to_value(&rejection).unwrap();
+    assert_eq!(json["reason"], "invalid");
+    assert_eq!(serde_json::from_value::<Rejection>(json).unwrap(), rejection);
+}
+
+/// A crud model of any fields, and bodies for `create` and then `update`.
+fn crud_story() -> impl Strategy<Value = (IndexMap<String, Field>, Vec<Object>)> {
+    any_fields().prop_flat_map(|fields| {
+        let bodies = prop::collection::vec(object_of(&fields), 1..5);
+        (Just(fields), bodies)
+    })
+}
+
+proptest! {
+    /// Whatever is decided, folding the events as they come out of Kafka gives the decider's state.
+    #[test]
+    fn folding_events_equals_the_deciders_state((declared, bodies) in crud_story()) {
+        let model = model(
+            declared.clone(),
+            None,
+            None,
+            [
+                Command { creates: true, ..command("create", declared.clone(), "created") },
+                Command {
+                    partial: true,
+                    state_inputs: declared.keys().cloned().collect(),
+                    ..command("update", declared.clone(), "updated")
+                },
+            ],
+            [event("created", declared.clone(), true, false), event("updated", declared, false, false)],
+        );
+        let mut aggregate = Aggregate::new(&model);
+        let mut replayed = None;
+        for (index, body) in bodies.iter().enumerate() {
+            let command = if index == 0 { "create" } else { "update" };
+            let mut body = crate::value::object_to_json(body);
+            if let (1.., Some(members)) = (index, body.as_object_mut()) {
+                members.retain(|name, _| name.len() % 2 == index % 2 || name.ends_with('0'));
+            }
+            let decision = aggregate.send(command, body).map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
+            let event = &model.events[&decision.event];
+            let mut datum = Vec::new();
+            event.codec.encode(&decision.fields, &mut datum).unwrap();
+            let decoded = event.codec.decode(&event.codec.schema, &datum).unwrap();
+            replayed = Some(evolve(&model, replayed, event, &decoded, Timestamp(1000)));
+        }
+        prop_assert_eq!(&replayed, &aggregate.state);
+        let stored = aggregate.state.unwrap().to_json();
+        prop_assert_eq!(State::from_json(&model, &stored).ok(), replayed);
+    }
+}
