@@ -1,13 +1,16 @@
 //! The sample application's models, from the files to the folded state.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 use writ_model::decide::{Actor, Request};
 use writ_model::diagnostic::Source;
-use writ_model::{Decision, Model, Models, Rejection, State, Timestamp, decide, evolve, json_schema};
+use writ_model::{
+    Decimal, Decision, Model, Models, Rejection, State, Timestamp, Value, decide, evolve, json_schema,
+};
 
 fn shop() -> Models {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
@@ -148,6 +151,35 @@ fn a_product_is_created_updated_and_deleted() {
     assert_eq!((errors[0].pointer.as_str(), errors[0].code.as_str()), ("/name", "required"));
     product.send("delete", json!({})).unwrap();
     assert_eq!(product.send("update", json!({ "price": "1" })), Err(Rejection::NotFound));
+}
+
+/// The sample's lines, summed by the model's own expression: exact to the last of four decimals.
+#[test]
+fn the_total_of_all_sample_orders_is_exact() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/sample/order-details.csv");
+    let mut orders: BTreeMap<String, Vec<Json>> = BTreeMap::new();
+    for line in std::fs::read_to_string(file).unwrap().lines().skip(1) {
+        let cells: Vec<&str> = line.split(',').collect();
+        let [order, product, unit_price, quantity, discount] = cells[..] else { panic!("{line}") };
+        let quantity: i64 = quantity.parse().unwrap();
+        orders.entry(order.to_owned()).or_default().push(
+            json!({ "product": product, "unit_price": unit_price, "quantity": quantity, "discount": discount }),
+        );
+    }
+    assert_eq!(orders.len(), 830);
+
+    let shop = shop();
+    let model = shop.get("order").unwrap();
+    let mut sum = Decimal::from(0);
+    for (number, lines) in orders {
+        let mut order = Aggregate { model, id: model.parse_id(&number).unwrap(), state: None };
+        let body =
+            json!({ "number": number, "customer": "ALFKI", "ordered_on": "1996-07-04", "lines": lines });
+        let placed = order.send("place", body).unwrap();
+        let Value::Decimal(total) = &placed.fields["total"] else { panic!("{number} has no total") };
+        sum += total;
+    }
+    assert_eq!(sum.to_plain_string(), "1265793.0395");
 }
 
 /// What other teams build on: a change here is a change of the contract.
