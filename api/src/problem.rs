@@ -227,7 +227,7 @@ pub(crate) fn schema() -> serde_json::Value {
                     "type": "object",
                     "required": ["pointer", "code", "detail"],
                     "properties": {
-                        "pointer": { "type": "string", "description": "JSON pointer (RFC 6901) into the body, or the name of the query parameter." },
+                        "pointer": { "type": "string", "description": "JSON pointer (RFC 6901) into the body; for a query parameter its name after a slash." },
                         "code": { "type": "string", "description": "Stable name of the fault, such as `required` or `out_of_range`." },
                         "detail": { "type": "string" }
                     }
@@ -236,4 +236,33 @@ pub(crate) fn schema() -> serde_json::Value {
             "command_id": { "type": "string", "format": "uuid", "description": "The command whose outcome is not known." }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guide_has_every_kind_with_its_status() {
+        let guide = include_str!("../../docs/http.md");
+        for kind in Kind::ALL {
+            let row = format!("| {} | `{}` |{} |", kind.status().as_u16(), kind.slug(), kind.advice());
+            assert!(guide.contains(&row), "docs/http.md needs the row: {row}");
+        }
+    }
+
+    #[test]
+    fn slugs_are_unique() {
+        let slugs: std::collections::HashSet<_> = Kind::ALL.iter().map(|kind| kind.slug()).collect();
+        assert_eq!(slugs.len(), Kind::ALL.len());
+    }
+
+    #[test]
+    fn a_document_has_only_the_members_that_say_something() {
+        let plain = Kind::NotFound.because("There is none.");
+        insta::assert_json_snapshot!(plain, @"");
+        let full = Problem::at(Kind::InvalidInput, "/lines/0/quantity", "out_of_range", "At least 1.")
+            .of_command(Uuid::nil());
+        insta::assert_json_snapshot!(full, @"");
+    }
 }

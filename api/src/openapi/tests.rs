@@ -1,0 +1,66 @@
+use writ_model::diagnostic::Source;
+
+use super::*;
+
+fn models() -> Models {
+    let text = include_str!("../../tests/models/note.yaml");
+    let source = Source { name: "note.yaml".into(), text: text.into() };
+    Models::check("desk", &[source]).unwrap()
+}
+
+#[test]
+fn the_document_of_a_small_model() {
+    insta::assert_json_snapshot!(document(&models()));
+}
+
+#[test]
+fn it_is_an_openapi_document() {
+    let text = document(&models()).to_string();
+    let spec = oas3::from_json(&text).unwrap();
+    spec.validate_version().unwrap();
+    let operations: Vec<_> = spec.operations().map(|(path, method, _)| format!("{method} {path}")).collect();
+    for expected in ["POST /v1/note/write", "POST /v1/note/{id}/close", "GET /v1/note", "POST /v1/commands"] {
+        assert!(operations.iter().any(|operation| operation == expected), "{expected} in {operations:?}");
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    fn visit(document: &Json, value: &Json, count: &mut usize) {
+        match value {
+            Json::Object(members) => {
+                if let Some(Json::String(target)) = members.get("$ref") {
+                    let pointer = target.strip_prefix('#').unwrap();
+                    assert!(document.pointer(pointer).is_some(), "{target}");
+                    *count += 1;
+                }
+                members.values().for_each(|value| visit(document, value, count));
+            }
+            Json::Array(items) => items.iter().for_each(|value| visit(document, value, count)),
+            _ => {}
+        }
+    }
+    let (document, mut count) = (document(&models()), 0);
+    visit(&document, &document, &mut count);
+    assert!(count > 50, "{count}");
+}
+
+#[test]
+fn operation_ids_are_unique() {
+    let document = document(&models());
+    let ids: Vec<_> = document["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|path| path.as_object().unwrap().values())
+        .map(|operation| operation["operationId"].as_str().unwrap().to_owned())
+        .collect();
+    let unique: std::collections::HashSet<_> = ids.iter().collect();
+    assert_eq!(unique.len(), ids.len());
+}
+
+#[test]
+fn names_become_pascal_case() {
+    assert_eq!(pascal("order_line"), "OrderLine");
+    assert_eq!(pascal("x"), "X");
+}
