@@ -260,9 +260,31 @@ mod tests {
     #[test]
     fn a_document_has_only_the_members_that_say_something() {
         let plain = Kind::NotFound.because("There is none.");
-        insta::assert_json_snapshot!(plain, @"");
+        insta::assert_json_snapshot!(plain, @r#"
+        {
+          "type": "urn:writ:problem:not-found",
+          "title": "It does not exist",
+          "status": 404,
+          "detail": "There is none."
+        }
+        "#);
         let full = Problem::at(Kind::InvalidInput, "/lines/0/quantity", "out_of_range", "At least 1.")
             .of_command(Uuid::nil());
-        insta::assert_json_snapshot!(full, @"");
+        insta::assert_json_snapshot!(full, @r#"
+        {
+          "type": "urn:writ:problem:invalid-input",
+          "title": "The input is not what the command takes",
+          "status": 422,
+          "detail": "At least 1.",
+          "errors": [
+            {
+              "pointer": "/lines/0/quantity",
+              "code": "out_of_range",
+              "detail": "At least 1."
+            }
+          ],
+          "command_id": "00000000-0000-0000-0000-000000000000"
+        }
+        "#);
     }
 }

@@ -62,5 +62,5 @@ fn operation_ids_are_unique() {
 #[test]
 fn names_become_pascal_case() {
     assert_eq!(pascal("order_line"), "OrderLine");
-    assert_eq!(pascal("x"), "X");
+    assert_eq!((pascal("order2").as_str(), pascal("order_2").as_str()), ("Order2", "Order_2"));
 }

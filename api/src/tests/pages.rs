@@ -12,11 +12,32 @@ async fn readiness_names_what_is_missing_and_why() {
     let server = Alone::new();
     let got = server.get("/readyz").await;
     assert_eq!((got.status.as_u16(), got.header("retry-after")), (503, "1"));
-    insta::assert_json_snapshot!(got.json(), @"");
+    insta::assert_json_snapshot!(got.json(), @r#"
+    {
+      "status": "waiting",
+      "parts": [
+        {
+          "name": "kafka",
+          "ready": false,
+          "reason": "Kafka at 127.0.0.1:1 can't be reached"
+        }
+      ]
+    }
+    "#);
     server.kafka.send_replace(Readiness::Ready);
     let got = server.get("/readyz").await;
     assert_eq!(got.status, 200);
-    insta::assert_json_snapshot!(got.json(), @"");
+    insta::assert_json_snapshot!(got.json(), @r#"
+    {
+      "status": "ready",
+      "parts": [
+        {
+          "name": "kafka",
+          "ready": true
+        }
+      ]
+    }
+    "#);
 }
 
 #[tokio::test]
