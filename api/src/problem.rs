@@ -86,6 +86,8 @@ kinds! {
     TooLarge = PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
     /// The body has another `Content-Type` than JSON.
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON";
+    /// The request is for a host that this server isn't; name it in `http.hosts`.
+    UnknownHost = MISDIRECTED_REQUEST, "unknown-host", "This server doesn't serve this host";
     /// The input is not what the command takes; `errors` names every fault.
     InvalidInput = UNPROCESSABLE_ENTITY, "invalid-input", "The input is not what the command takes";
     /// A reference names an aggregate that does not exist; `errors` names each.

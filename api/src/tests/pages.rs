@@ -114,3 +114,12 @@ async fn every_answer_has_a_request_id_and_safe_headers() {
     let request = Request::get("/healthz").header("x-request-id", "web-1:42").body(Body::empty()).unwrap();
     assert_eq!(server.send(request).await.header("x-request-id"), "web-1:42");
 }
+
+#[tokio::test]
+async fn a_page_whose_name_points_here_is_refused() {
+    let server = Alone::new();
+    for (host, status) in [("127.0.0.1:8080", 200), ("evil.example", 421)] {
+        let request = Request::get("/healthz").header("host", host).body(Body::empty()).unwrap();
+        assert_eq!(server.send(request).await.status, status, "{host}");
+    }
+}

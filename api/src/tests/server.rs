@@ -51,7 +51,7 @@ async fn read(mut stream: TcpStream) -> String {
 #[tokio::test]
 async fn it_answers_while_everything_else_is_missing() {
     let server = start(Options::default()).await;
-    let stream = server.connect("GET /readyz HTTP/1.1\r\nHost: writ\r\nConnection: close\r\n\r\n").await;
+    let stream = server.connect("GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
     let answer = read(stream).await;
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("\"kafka\""), "{answer}");
     server.cancel.cancel();
@@ -63,7 +63,7 @@ async fn a_large_body_gets_its_answer_though_it_is_not_taken() {
     let server = start(Options { body_limit: 1024, ..Options::default() }).await;
     let size = 15 * 1024;
     let head = format!(
-        "POST /v1/note/write HTTP/1.1\r\nHost: writ\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n"
+        "POST /v1/note/write HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n"
     );
     let stream = server.connect(&(head + &"x".repeat(size))).await;
     let answer = read(stream).await;
@@ -75,8 +75,7 @@ async fn a_large_body_gets_its_answer_though_it_is_not_taken() {
 #[tokio::test]
 async fn an_open_request_is_finished_when_the_server_stops() {
     let server = start(Options::default()).await;
-    let head =
-        "POST /v1/note/write HTTP/1.1\r\nHost: writ\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
+    let head = "POST /v1/note/write HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
     let mut stream = server.connect(head).await;
     // The server reads the body now, so the request is under way.
     let mut interim = [0; 25];
@@ -92,8 +91,7 @@ async fn an_open_request_is_finished_when_the_server_stops() {
 #[tokio::test]
 async fn a_request_that_goes_on_too_long_is_cut_when_the_server_stops() {
     let server = start(Options { shutdown_timeout_ms: 50, ..Options::default() }).await;
-    let head =
-        "POST /v1/note/write HTTP/1.1\r\nHost: writ\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
+    let head = "POST /v1/note/write HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
     let mut stream = server.connect(head).await;
     let mut interim = [0; 25];
     stream.read_exact(&mut interim).await.unwrap();
@@ -106,7 +104,8 @@ async fn a_request_that_goes_on_too_long_is_cut_when_the_server_stops() {
 async fn a_connection_over_the_limit_waits_for_a_place() {
     let server = start(Options { max_connections: 1, ..Options::default() }).await;
     let first = server.connect("").await;
-    let second = server.connect("GET /healthz HTTP/1.1\r\nHost: writ\r\nConnection: close\r\n\r\n").await;
+    let second =
+        server.connect("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
     let mut second = tokio::spawn(read(second));
     tokio::time::timeout(Duration::from_millis(50), &mut second)
         .await
