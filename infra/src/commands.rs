@@ -1,13 +1,16 @@
 //! The commands about a stack that exists: `down`, `status`, `logs`, `reset`, `sample`, `bench`.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{ErrorKind, IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use tokio_util::sync::CancellationToken;
 
 use crate::interrupt::Interrupt;
 use crate::job::run_in_terminal;
+use crate::progress::Progress;
 use crate::server::{Server, last_lines};
 use crate::stack::{Stack, workspace};
 use crate::up::stop_all;
@@ -126,11 +129,24 @@ pub(crate) fn delete(stack: &Stack) -> Result<()> {
 /// Loads the sample data into the running server.
 pub(crate) async fn load_sample(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
     require(stack, Server::Writ).await?;
+    send_sample(stack, &Progress::new(), &interrupt.stop).await
+}
+
+/// Sends the sample data as commands and shows how far it is.
+pub(crate) async fn send_sample(
+    stack: &Stack,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    let step = RefCell::new(progress.step("sample data"));
+    let show = |done, all| step.borrow_mut().note(&format!("{done} of {all} commands"));
     let (url, dir) = (stack.base_url(), workspace().join("models/sample"));
-    tokio::select! {
-        result = sample::load(&url, &dir) => result.context("cannot load the sample data"),
-        () = interrupt.stop.cancelled() => bail!("interrupted"),
-    }
+    let report = tokio::select! {
+        result = sample::load(&url, &dir, &show) => result.context("cannot load the sample data")?,
+        () = cancel.cancelled() => bail!("interrupted"),
+    };
+    step.into_inner().done(&report.to_string());
+    Ok(())
 }
 
 /// Runs a benchmark against the running stack. Returns its exit code.

@@ -107,23 +107,24 @@ pub fn decide(model: &Model, state: Option<&State>, request: &Request<'_>) -> Re
     let state = state.filter(|state| !state.deleted);
     check_existence(command, state, request.expected_version)?;
 
-    let input = command.parse_input(request.input).map_err(|errors| Rejection::Invalid { errors })?;
+    let mut input = command.parse_input(request.input).map_err(|errors| Rejection::Invalid { errors })?;
     check_transition(model, command, state)?;
 
-    // In expressions an input that was left out is null.
-    let mut visible = input.clone();
-    for name in command.input.keys() {
-        visible.entry(name.clone()).or_insert(Value::Null);
-    }
+    // In expressions an input that was left out is null; in the event it is what it was before.
+    let absent: Vec<&String> = command.input.keys().filter(|name| !input.contains_key(*name)).collect();
+    input.extend(absent.iter().map(|name| ((*name).clone(), Value::Null)));
     let scope = Scope {
         id: request.id,
-        input: &visible,
+        input: &input,
         state: state.map(|state| &state.fields),
         now: request.now,
         actor: request.actor,
     };
     check_guards(command, &scope)?;
     let assigned = assign(model, command, event, &scope)?;
+    for name in absent {
+        input.swap_remove(name);
+    }
     let fields = record(event, state, input, assigned)?;
     if command.creates {
         check_key(model, request.id, &fields)?;

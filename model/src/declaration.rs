@@ -33,7 +33,8 @@ pub struct Models {
 }
 
 impl Models {
-    /// Parses and checks all files together. Errors: every finding of every file, in file order.
+    /// Parses and checks all files together. Errors: every finding of every file, in file order. A finding about `app`
+    /// itself names no file.
     pub fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnostic>> {
         check::check(app, sources)
     }

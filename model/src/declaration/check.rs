@@ -16,7 +16,7 @@ pub(super) fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnos
     let mut found = Vec::new();
     if !names::is_name(app) {
         found.push(Diagnostic {
-            file: "writ.toml".into(),
+            file: String::new(),
             span: 0..0,
             message: format!("{} is no name for an application", super::report::shown(app)),
             hint: Some(
@@ -55,7 +55,8 @@ pub(super) fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnos
     for ((report, roots), source) in files.iter_mut().zip(sources) {
         for root in roots.iter() {
             let Some((name, span)) = model::name(report, root) else { continue };
-            if let Some(place) = places.get(&name) {
+            let before = places.get(&name).filter(|_| name != model::NAMELESS);
+            if let Some(place) = before {
                 let message = format!("the model `{name}` is declared twice, first in {place}");
                 report.error(&span, message, "rename one of them, or join them");
             } else {

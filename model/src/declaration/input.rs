@@ -1,8 +1,6 @@
 //! The input of a command: from a JSON body to typed values.
 
-use indexmap::IndexMap;
-
-use super::{Command, Field};
+use super::Command;
 use crate::value::{FieldError, Object, Value, object_from_json};
 
 impl Command {
@@ -12,49 +10,35 @@ impl Command {
     /// state that may be absent is absent from the result too and keeps its present value; an input that is only
     /// recorded becomes its default, or else null.
     pub fn parse_input(&self, body: &serde_json::Value) -> Result<Object, Vec<FieldError>> {
-        if self.creates {
-            return object_from_json(&self.input, body, false);
+        if self.creates || self.partial {
+            return object_from_json(&self.input, body, self.partial);
         }
-        if self.partial {
-            return self.parse_partial(body);
-        }
-        let mut given = object_from_json(&self.input, body, true)?;
-        for (name, field) in &self.input {
-            if !given.contains_key(name) && !self.state_inputs.contains(name) {
+        let (mut given, mut errors) = match object_from_json(&self.input, body, true) {
+            Ok(given) => (given, Vec::new()),
+            Err(errors) => (Object::new(), errors),
+        };
+        for (name, field) in self.input.iter().filter(|(name, _)| body.get(name).is_none()) {
+            if !field.optional && field.default.is_none() && body.is_object() {
+                errors.push(FieldError {
+                    pointer: format!("/{name}"),
+                    code: "required".into(),
+                    detail: format!("is missing; `{}` needs it", self.name),
+                });
+            } else if !self.state_inputs.contains(name) {
                 given.insert(name.clone(), field.default.clone().unwrap_or(Value::Null));
             }
         }
-        Ok(given)
-    }
-
-    fn parse_partial(&self, body: &serde_json::Value) -> Result<Object, Vec<FieldError>> {
-        let is_given = |name: &str| body.get(name).is_some();
-        object_from_json(&self.input, body, true).or_else(|mut errors| {
-            // Only a field that is given can be at fault.
-            errors.retain(|error| match error.pointer.strip_prefix('/') {
-                Some(name) if error.code == "required" && self.input.contains_key(name) => is_given(name),
-                _ => true,
-            });
-            if !errors.is_empty() {
-                return Err(errors);
-            }
-            let given: IndexMap<String, Field> = self
-                .input
-                .iter()
-                .filter(|(name, _)| is_given(name))
-                .map(|(name, field)| (name.clone(), field.clone()))
-                .collect();
-            object_from_json(&given, body, true)
-        })
+        if errors.is_empty() { Ok(given) } else { Err(errors) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use indexmap::IndexMap;
     use serde_json::json;
 
     use super::*;
-    use crate::declaration::Type;
+    use crate::declaration::{Field, Type};
 
     fn command(creates: bool, partial: bool) -> Command {
         let field = |name: &str, optional: bool| Field {

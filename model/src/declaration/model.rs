@@ -19,16 +19,22 @@ pub(super) const KEYS: &[&str] = &["model", "doc", "fields", "crud", "commands",
 /// Columns that every table has and an index may name.
 const COLUMNS: &[&str] = &["created_at", "updated_at"];
 
-/// The name of the model in a document and where it stands.
+/// What a model is called whose name is missing or wrong, so that the rest of it can be checked.
+pub(super) const NAMELESS: &str = "nameless";
+
+/// The name of the model in a document and where it stands. `None`: the document is no map.
 pub(super) fn name(report: &mut Report<'_>, root: &Node) -> Option<(String, Range<usize>)> {
     let hint = "a model file starts with `model: NAME`";
     yaml::entries(report, root, hint)?;
+    let at = root.span.start..root.span.start;
     let Some(entry) = root.get("model") else {
-        report.error(&(root.span.start..root.span.start), "this document has no `model`", hint);
-        return None;
+        report.error(&at, "this document has no `model`", hint);
+        return Some((NAMELESS.to_owned(), at));
     };
-    let name = yaml::text(report, &entry.value, hint)?;
-    names::check_model(report, &entry.value.span, name).then(|| (name.to_owned(), entry.value.span.clone()))
+    let name = yaml::text(report, &entry.value, hint)
+        .filter(|name| names::check_model(report, &entry.value.span, name))
+        .unwrap_or(NAMELESS);
+    Some((name.to_owned(), entry.value.span.clone()))
 }
 
 /// Reads a document. What is wrong is reported; the result is of use only if nothing was.
@@ -51,11 +57,7 @@ pub(super) fn read(
         None => Fields::default(),
     };
     if state.fields.is_empty() && state.broken.is_empty() {
-        report.error(
-            at,
-            format!("the model `{name}` has no fields"),
-            "declare them: `fields: { title: text }`",
-        );
+        report.error(at, "the model has no fields", "declare them: `fields: { title: text }`");
     }
     let key = key(report, &state);
     let mut drafts = commands::read_all(report, directory, &state, &members);
@@ -235,6 +237,7 @@ fn indexes(report: &mut Report<'_>, state: &Fields, node: &Node) -> Vec<Vec<Stri
             _ => vec![item],
         };
         let mut names: Vec<String> = Vec::new();
+        let before = report.len();
         for item in items {
             let Some(name) = yaml::text(report, item, hint) else { continue };
             match state.fields.get(name).map(|field| &field.ty) {
@@ -256,7 +259,7 @@ fn indexes(report: &mut Report<'_>, state: &Fields, node: &Node) -> Vec<Vec<Stri
         }
         if matches!(&item.kind, Kind::List(items) if items.is_empty()) {
             report.error(&item.span, "an index needs at least one field", hint);
-        } else if indexes.contains(&names) && !names.is_empty() {
+        } else if report.len() == before && indexes.contains(&names) {
             report.error(&item.span, "this index is given twice", "remove one of them");
         } else {
             indexes.push(names);

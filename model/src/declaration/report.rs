@@ -103,7 +103,11 @@ fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
         .iter()
         .map(|candidate| (strsim::damerau_levenshtein(&name, &candidate.to_lowercase()), *candidate))
         .filter(|(distance, candidate)| *distance <= length.max(candidate.len()).div_ceil(3))
-        .min_by_key(|(distance, _)| *distance)
+        // Of two that are equally far the one with the same beginning: `payed` is `paid`, not `placed`.
+        .min_by(|(one, a), (other, b)| {
+            let likeness = |candidate| strsim::jaro_winkler(&name, candidate);
+            one.cmp(other).then(likeness(b).total_cmp(&likeness(a)))
+        })
         .filter(|(distance, candidate)| *distance < candidate.chars().count())
         .map(|(_, candidate)| candidate)
 }
@@ -115,6 +119,7 @@ mod tests {
     #[test]
     fn a_near_name_is_suggested() {
         assert_eq!(suggest("plced", ["placed", "paid"]).as_deref(), Some("did you mean `placed`?"));
+        assert_eq!(suggest("payed", ["placed", "paid"]).as_deref(), Some("did you mean `paid`?"));
         assert_eq!(suggest("Text", ["text", "date"]).as_deref(), Some("did you mean `text`?"));
         assert_eq!(suggest("zzz", ["placed", "paid"]).as_deref(), Some("one of `placed`, `paid`"));
         assert_eq!(suggest("x", ["y"]).as_deref(), Some("there is only `y`"));

@@ -96,7 +96,8 @@ impl Node {
             Kind::List(_) => "a list".into(),
             Kind::Map(_) => "a map".into(),
             Kind::Scalar(scalar) if scalar.is_null() => "nothing".into(),
-            Kind::Scalar(scalar) => shown(&scalar.text),
+            Kind::Scalar(scalar) if scalar.is_plain() => shown(&scalar.text),
+            Kind::Scalar(scalar) => format!("the text {}", shown(&scalar.text)),
         }
     }
 
@@ -208,8 +209,10 @@ impl<'r, 'a> Loader<'r, 'a> {
     fn hint_for(&self, at: usize) -> Option<String> {
         let before = self.report.text().get(..at)?;
         let start = before.rfind('\n').map_or(0, |end| end + 1);
-        let line = self.report.text().get(start..)?.lines().next()?;
-        if line.trim_start_matches(' ').starts_with('\t') {
+        let mut lines = self.report.text().get(start..)?.lines();
+        let line = lines.next()?;
+        let indented_by_tab = |line: &str| line.trim_start_matches(' ').starts_with('\t');
+        if indented_by_tab(line) || lines.next().is_some_and(indented_by_tab) {
             return Some("indent with spaces, YAML allows no tab there".into());
         }
         if line.matches(": ").count() > 1 && !line.contains(['{', '"', '\'']) {
@@ -223,6 +226,9 @@ impl<'r, 'a> Loader<'r, 'a> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse(anchor, tag.as_deref(), &span);
+                // The parser counts the space behind a quoted text to it.
+                let raw = self.report.text().get(span.clone()).unwrap_or_default();
+                let span = span.start..span.start + raw.trim_end().len();
                 let kind = Kind::Scalar(Scalar { text: text.into_owned(), style });
                 self.complete(Node { span, kind });
             }
