@@ -105,8 +105,9 @@ fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
         .filter(|(distance, candidate)| *distance <= length.max(candidate.len()).div_ceil(3))
         // Of two that are equally far the one with the same beginning: `payed` is `paid`, not `placed`.
         .min_by(|(one, a), (other, b)| {
-            let likeness = |candidate| strsim::jaro_winkler(&name, candidate);
-            one.cmp(other).then(likeness(b).total_cmp(&likeness(a)))
+            let alike =
+                |candidate: &str| name.chars().zip(candidate.chars()).take_while(|(a, b)| a == b).count();
+            one.cmp(other).then(alike(b).cmp(&alike(a)))
         })
         .filter(|(distance, candidate)| *distance < candidate.chars().count())
         .map(|(_, candidate)| candidate)
