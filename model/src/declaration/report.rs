@@ -19,7 +19,8 @@ impl<'a> Report<'a> {
         self.found.push(Diagnostic {
             file: self.source.name.clone(),
             span: span.clone(),
-            message: message.into(),
+            // A message about an expression of several lines may quote the end of one.
+            message: message.into().replace(char::is_control, " "),
             hint: hint.into().0,
         });
     }
