@@ -29,9 +29,12 @@ pub(super) fn lines(settings: &[Setting]) -> String {
 fn shown(value: &Value) -> String {
     match value {
         Value::String(_, text) => format!("{:?}", masked(text)),
-        Value::Num(_, number) => number
-            .to_i128()
-            .map_or_else(|| number.to_f64().map(|n| n.to_string()).unwrap_or_default(), |n| n.to_string()),
+        Value::Num(_, number) => {
+            // Signed and unsigned numbers are different to figment.
+            let whole =
+                number.to_i128().map(|n| n.to_string()).or_else(|| number.to_u128().map(|n| n.to_string()));
+            whole.or_else(|| number.to_f64().map(|n| n.to_string())).unwrap_or_default()
+        }
         Value::Bool(_, flag) => flag.to_string(),
         Value::Array(_, items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
         Value::Char(_, c) => format!("{:?}", c.to_string()),
