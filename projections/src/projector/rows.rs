@@ -139,7 +139,7 @@ fn select(table: &Table) -> String {
 
 /// One statement whatever the number of rows: an array per column. `UNNEST` of several arrays has no limit of arguments.
 fn upsert(table: &Table) -> String {
-    let fixed = ["id", "version", "deleted", "created_at", "updated_at"].map(|name| crate::tables::quote(name));
+    let fixed = ["id", "version", "deleted", "created_at", "updated_at"].map(crate::tables::quote);
     let fixed_types = ["uuid", "bigint", "boolean", "timestamp with time zone", "timestamp with time zone"];
     let columns: Vec<(String, String)> = fixed
         .into_iter()
