@@ -25,8 +25,11 @@ pub(crate) fn query_pool(options: &Options) -> Result<PgPool, InvalidOptions> {
 /// The projector's connection, made on first use.
 pub(crate) fn projector_pool(options: &Options) -> Result<PgPool, InvalidOptions> {
     // Rows and offsets are lost together if PostgreSQL crashes, and are read from Kafka again: no need to wait for its disk.
-    let connect = connect(options, "writ-projector")?
-        .options([("synchronous_commit", "off"), ("statement_timeout", "60s"), ("lock_timeout", "30s")]);
+    let connect = connect(options, "writ-projector")?.options([
+        ("synchronous_commit", "off"),
+        ("statement_timeout", "60s"),
+        ("lock_timeout", "30s"),
+    ]);
     Ok(PgPoolOptions::new().max_connections(1).acquire_timeout(PROJECTOR_ACQUIRE).connect_lazy_with(connect))
 }
 

@@ -48,7 +48,11 @@ impl Rows {
     }
 
     /// Folds `events`, which are in the order of their partitions, and writes the rows. Gives the number of events applied.
-    pub(super) async fn apply(&self, connection: &mut PgConnection, events: &[Decoded]) -> Result<u64, Error> {
+    pub(super) async fn apply(
+        &self,
+        connection: &mut PgConnection,
+        events: &[Decoded],
+    ) -> Result<u64, Error> {
         let mut ids: Vec<Uuid> = events.iter().map(|event| event.aggregate).collect();
         // Also the order in which rows are locked.
         ids.sort_unstable();
@@ -147,7 +151,8 @@ fn upsert(table: &Table) -> String {
         .chain(table.columns.iter().map(|column| (column.quoted(), column.kind.sql_type())))
         .collect();
     let join = |part: &dyn Fn(usize, &(String, String)) -> String| {
-        let parts: Vec<String> = columns.iter().enumerate().map(|(index, column)| part(index, column)).collect();
+        let parts: Vec<String> =
+            columns.iter().enumerate().map(|(index, column)| part(index, column)).collect();
         parts.join(", ")
     };
     let names = join(&|_, (name, _)| name.clone());

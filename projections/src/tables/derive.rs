@@ -126,7 +126,8 @@ impl Table {
                 let method = if index.hash { "USING hash " } else { "" };
                 let name = name::index(&self.name, &names);
                 let columns = quoted.join(", ");
-                let create = format!("CREATE INDEX {} ON {} {method}({columns})", quote(&name), self.qualified);
+                let create =
+                    format!("CREATE INDEX {} ON {} {method}({columns})", quote(&name), self.qualified);
                 (name, create)
             })
             .collect()

@@ -92,7 +92,9 @@ async fn pages_hold_every_row_once_in_order() {
         "created_at" => json!(row.created_at),
         name => serde_json::from_str::<Json>(row.state.get()).unwrap()[name].clone(),
     };
-    for sort in ["size,-price", "-size", "price,color", "-price,-color,name", "created_at,size", "-created_at", "-id"] {
+    for sort in
+        ["size,-price", "-size", "price,color", "-price,-color,name", "created_at,size", "-created_at", "-id"]
+    {
         for limit in [1, 13, 1000] {
             let rows = walk(&stage.queries, &item, &[("sort", sort)], limit).await;
             let keys: Vec<(&str, bool)> = sort
@@ -126,7 +128,10 @@ async fn pages_hold_every_row_once_in_order() {
     assert_eq!(count(&[("size[gte]", "1")]).await, expect(&|row| is(row, "size", |n| n >= 1.0)));
     assert_eq!(count(&[("size[ne]", "1")]).await, expect(&|row| !is(row, "size", |n| n == 1.0)));
     assert_eq!(count(&[("price[lt]", "2.005")]).await, expect(&|row| is(row, "price", |n| n < 2.005)));
-    assert_eq!(count(&[("price[gt]", "1"), ("price[lte]", "3.01")]).await, expect(&|row| is(row, "price", |n| n > 1.0 && n <= 3.01)));
+    assert_eq!(
+        count(&[("price[gt]", "1"), ("price[lte]", "3.01")]).await,
+        expect(&|row| is(row, "price", |n| n > 1.0 && n <= 3.01))
+    );
     assert_eq!(count(&[("name", "item 7")]).await, 1);
     assert_eq!(count(&[("id", &all[3].id.to_string())]).await, 1);
     assert_eq!(count(&[("created_at[lt]", "1970-01-01T00:00:00.001Z")]).await, 10);
@@ -156,23 +161,54 @@ async fn no_parameter_reaches_postgresql_as_sql() {
 
     let hostile = proptest::prop_oneof![
         proptest::sample::select(vec![
-            "'", "''", "\\'", "\"", "';--", "$1", "' OR '1'='1", "'; DROP SCHEMA public CASCADE; --", "{\"a\"}", "\0",
-            "-", "", "-0", "NaN", "Infinity", "1e400", "99999999999999999999", "-9223372036854775808", "9999-12-31",
-            "0000-00-00", "9999-12-31T23:59:59.999Z", "0001-01-01T00:00:00.000Z", "PT2562047788015H", "true", "null",
-            "WyIwIixbXV0", "(SELECT 1)", "%", "\u{1F600}\u{202E}", "00000000-0000-0000-0000-000000000000",
+            "'",
+            "''",
+            "\\'",
+            "\"",
+            "';--",
+            "$1",
+            "' OR '1'='1",
+            "'; DROP SCHEMA public CASCADE; --",
+            "{\"a\"}",
+            "\0",
+            "-",
+            "",
+            "-0",
+            "NaN",
+            "Infinity",
+            "1e400",
+            "99999999999999999999",
+            "-9223372036854775808",
+            "9999-12-31",
+            "0000-00-00",
+            "9999-12-31T23:59:59.999Z",
+            "0001-01-01T00:00:00.000Z",
+            "PT2562047788015H",
+            "true",
+            "null",
+            "WyIwIixbXV0",
+            "(SELECT 1)",
+            "%",
+            "\u{1F600}\u{202E}",
+            "00000000-0000-0000-0000-000000000000",
         ])
         .prop_map(str::to_owned),
         "\\PC{0,20}",
         "-?[0-9]{1,40}(\\.[0-9]{1,40})?",
     ];
-    let names: Vec<String> =
-        thing.fields.keys().cloned().chain(["id", "version", "created_at", "updated_at"].map(str::to_owned)).collect();
-    let operators = ["", "[eq]", "[ne]", "[lt]", "[lte]", "[gt]", "[gte]", "[in]", "[", "]", "[' OR 1=1]", "[eq][eq]"];
+    let names: Vec<String> = thing
+        .fields
+        .keys()
+        .cloned()
+        .chain(["id", "version", "created_at", "updated_at"].map(str::to_owned))
+        .collect();
+    let operators =
+        ["", "[eq]", "[ne]", "[lt]", "[lte]", "[gt]", "[gte]", "[in]", "[", "]", "[' OR 1=1]", "[eq][eq]"];
     let name = proptest::prop_oneof![
-        (proptest::sample::select(names), proptest::sample::select(operators.to_vec()))
+        12 => (proptest::sample::select(names), proptest::sample::select(operators.to_vec()))
             .prop_map(|(name, operator)| format!("{name}{operator}")),
-        proptest::sample::select(vec!["sort", "limit", "after"]).prop_map(str::to_owned),
-        "\\PC{0,20}",
+        1 => proptest::sample::select(vec!["sort", "limit", "after"]).prop_map(str::to_owned),
+        1 => "\\PC{0,20}",
     ];
     let params = proptest::collection::vec((name, hostile), 1..3);
     let mut asked = 0;

@@ -28,7 +28,12 @@ fn fields(event: &Event, json: &Json) -> Object {
 }
 
 /// `events` events of each of `aggregates`, one aggregate after the other in each round.
-async fn publish(stage: &Stage, counter: &Model, ids: &[Uuid], versions: std::ops::RangeInclusive<u64>) -> Vec<Position> {
+async fn publish(
+    stage: &Stage,
+    counter: &Model,
+    ids: &[Uuid],
+    versions: std::ops::RangeInclusive<u64>,
+) -> Vec<Position> {
     let mut positions = Vec::new();
     for version in versions {
         for id in ids {
@@ -123,9 +128,10 @@ async fn a_dropped_schema_is_read_again_from_the_beginning() {
         loop {
             stage.reach_somehow(&all).await;
             let all_rows = ListRequest::parse(&counter, &[]).unwrap();
-            let there = stage.queries.list(&counter, &all_rows).await.is_ok_and(|page| {
-                page.items.len() == 30 && page.items.iter().all(|row| row.version == 6)
-            });
+            let there =
+                stage.queries.list(&counter, &all_rows).await.is_ok_and(|page| {
+                    page.items.len() == 30 && page.items.iter().all(|row| row.version == 6)
+                });
             if there {
                 return;
             }
@@ -166,7 +172,8 @@ async fn an_event_that_cannot_be_decoded_stops_its_partition_only() {
     let counter = stage.model("counter");
     let (bad, opened) = (Uuid::now_v7(), &counter.events["opened"]);
     let stuck = stage.publish_bytes(&counter, opened, bad, 1, Timestamp(1), b"garbage").await;
-    let reason = running.until(|state| matches!(state, Readiness::Waiting(why) if why.contains("decode"))).await;
+    let reason =
+        running.until(|state| matches!(state, Readiness::Waiting(why) if why.contains("decode"))).await;
     let place = format!("counter/{}/{}", stuck.partition, stuck.offset);
     assert!(matches!(&reason, Readiness::Waiting(why) if why.contains(&place)), "{reason:?}");
 

@@ -65,10 +65,11 @@ async fn many_may_begin_at_once_and_declarations_may_change() {
 
     database.execute("DROP TABLE $schema.page").await;
     bring(&pool, &database, &models(&[RETYPED])).await.unwrap();
-    let places: i64 = sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {quoted}.writ_offsets")))
-        .fetch_one(&pool)
-        .await
-        .unwrap();
+    let places: i64 =
+        sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {quoted}.writ_offsets")))
+            .fetch_one(&pool)
+            .await
+            .unwrap();
     assert_eq!(places, 0, "a table that was made anew is filled from the beginning");
     pool.close().await;
 }

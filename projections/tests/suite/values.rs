@@ -59,11 +59,15 @@ fn value(ty: &Type) -> BoxedStrategy<Value> {
         Type::Decimal { precision, scale, .. } => {
             let (largest, scale) = (10i128.pow(*precision) - 1, i64::from(*scale));
             (-largest..=largest, 0..*precision)
-                .prop_map(move |(digits, drop)| Value::Decimal(Decimal::new((digits / 10i128.pow(drop)).into(), scale)))
+                .prop_map(move |(digits, drop)| {
+                    Value::Decimal(Decimal::new((digits / 10i128.pow(drop)).into(), scale))
+                })
                 .boxed()
         }
         Type::Boolean => any::<bool>().prop_map(Value::Boolean).boxed(),
-        Type::Timestamp => (Timestamp::MIN.0..=Timestamp::MAX.0).prop_map(|at| Value::Timestamp(Timestamp(at))).boxed(),
+        Type::Timestamp => {
+            (Timestamp::MIN.0..=Timestamp::MAX.0).prop_map(|at| Value::Timestamp(Timestamp(at))).boxed()
+        }
         Type::Date => (1..=9999i16, 1..=12i8, 1..=28i8)
             .prop_map(|(year, month, day)| Value::Date(jiff::civil::date(year, month, day)))
             .boxed(),
@@ -75,7 +79,9 @@ fn value(ty: &Type) -> BoxedStrategy<Value> {
         ]
         .prop_map(Value::Duration)
         .boxed(),
-        Type::Uuid | Type::Ref { .. } => any::<u128>().prop_map(|bits| Value::Uuid(Uuid::from_u128(bits))).boxed(),
+        Type::Uuid | Type::Ref { .. } => {
+            any::<u128>().prop_map(|bits| Value::Uuid(Uuid::from_u128(bits))).boxed()
+        }
         Type::Enum(names) => prop::sample::select(names.clone()).prop_map(Value::Text).boxed(),
         Type::List { of, .. } => prop::collection::vec(field(of), 0..4).prop_map(Value::List).boxed(),
         Type::Object(fields) => object(fields.values()).prop_map(Value::Object).boxed(),
@@ -120,9 +126,13 @@ async fn what_was_recorded_is_what_a_query_answers() {
         // Through text once, as the answer went: JSON's numbers have no type.
         let expected: serde_json::Value = serde_json::from_str(&state.public_json().to_string()).unwrap();
         assert_eq!(answered, expected, "{id}");
-        let names = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let names =
+            |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&answered), names(&expected), "the declared order");
-        assert_eq!((row.version, row.created_at, row.updated_at), (1, state.created_at.to_string(), state.updated_at.to_string()));
+        assert_eq!(
+            (row.version, row.created_at, row.updated_at),
+            (1, state.created_at.to_string(), state.updated_at.to_string())
+        );
     }
     running.stop().await;
 }
