@@ -39,6 +39,12 @@ fn connect(options: &Options, application: &str) -> Result<PgConnectOptions, Inv
     Ok(options.application_name(application))
 }
 
+/// Whether the tables aren't there: not made yet, or dropped to be made again.
+pub(crate) fn is_undefined(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    matches!(code.as_deref(), Some("3F000" | "42P01"))
+}
+
 /// Whether trying again later may help: PostgreSQL is away, starting, stopping or full, or the projector hasn't made
 /// the tables yet.
 pub(crate) fn is_passing(error: &sqlx::Error) -> bool {

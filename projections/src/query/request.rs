@@ -13,7 +13,7 @@ pub const MAX_LIMIT: usize = 1000;
 const MAX_VALUES: usize = 1000;
 /// Most filters, and most fields of a sort: the statement's size is bounded.
 const MAX_PARTS: usize = 32;
-/// Parameters that are no filters. A field of such a name is reached as `limit[eq]=`.
+/// Parameters that are no filters. The model language keeps fields from having these names.
 const RESERVED: [&str; 3] = ["sort", "limit", "after"];
 
 /// A list request, typed and checked against its model.
@@ -262,3 +262,6 @@ fn fingerprint(model: &Model, request: &ListRequest) -> u64 {
     let text = serde_json::json!([model.name, filters.collect::<Vec<_>>(), sort.collect::<Vec<_>>()]);
     fnv1a(text.to_string().as_bytes())
 }
+
+#[cfg(test)]
+mod tests;

@@ -181,3 +181,6 @@ fn index(model: &Model, fields: &[String]) -> Option<Index> {
     }
     (!columns.is_empty()).then_some(Index { columns, hash: false })
 }
+
+#[cfg(test)]
+mod tests;

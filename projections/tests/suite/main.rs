@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod lists;
+mod outage;
 mod projector;
 mod stage;
 mod tables;

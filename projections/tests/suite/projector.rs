@@ -71,7 +71,7 @@ async fn every_event_counts_once_while_projectors_come_and_go() {
         stage.start()
     };
     let (running, positions) = tokio::join!(coming_and_going, publish(&stage, &counter, &ids, 1..=60));
-    stage.reach_somehow(&positions).await;
+    stage.reach(&positions).await;
     let expected: BTreeMap<Uuid, (u64, Json)> = ids.iter().map(|id| (*id, (60, json!(59)))).collect();
     assert_eq!(rows(&stage, &counter).await, expected);
     running.stop().await;
@@ -113,12 +113,12 @@ async fn a_dropped_schema_is_read_again_from_the_beginning() {
     let counter = stage.model("counter");
     let ids: Vec<Uuid> = (0..30).map(|_| Uuid::now_v7()).collect();
     let positions = publish(&stage, &counter, &ids, 1..=5).await;
-    stage.reach_somehow(&positions).await;
+    stage.reach(&positions).await;
     let before = rows(&stage, &counter).await;
     assert_eq!(before.len(), 30);
 
     stage.database.execute("DROP SCHEMA $schema CASCADE").await;
-    stage.reach_somehow(&positions).await;
+    stage.reach(&positions).await;
     assert_eq!(rows(&stage, &counter).await, before, "while it runs");
 
     stage.database.execute("DROP TABLE $schema.counter").await;
@@ -126,7 +126,7 @@ async fn a_dropped_schema_is_read_again_from_the_beginning() {
     let all: Vec<Position> = positions.iter().chain(&more).cloned().collect();
     let complete = async {
         loop {
-            stage.reach_somehow(&all).await;
+            stage.reach(&all).await;
             let all_rows = ListRequest::parse(&counter, &[]).unwrap();
             let there =
                 stage.queries.list(&counter, &all_rows).await.is_ok_and(|page| {
@@ -144,7 +144,7 @@ async fn a_dropped_schema_is_read_again_from_the_beginning() {
     running.stop().await;
     stage.database.execute("DROP SCHEMA $schema CASCADE").await;
     let running = stage.start();
-    stage.reach_somehow(&all).await;
+    stage.reach(&all).await;
     assert_eq!(rows(&stage, &counter).await.len(), 30, "between two runs");
     running.stop().await;
 }
@@ -156,7 +156,7 @@ async fn an_offset_that_somebody_changed_is_followed() {
     let counter = stage.model("counter");
     let id = Uuid::now_v7();
     let positions = publish(&stage, &counter, &[id], 1..=3).await;
-    stage.reach_somehow(&positions).await;
+    stage.reach(&positions).await;
     running.until(|state| *state == Readiness::Ready).await;
     stage.database.execute("UPDATE $schema.writ_offsets SET next = 1 WHERE next > 1").await;
     let more = publish(&stage, &counter, &[id], 4..=4).await;

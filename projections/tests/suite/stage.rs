@@ -85,7 +85,13 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn new(texts: &[&str]) -> Stage {
-        let database = Database::new();
+        Stage::with_url(texts, &variable("WRIT_POSTGRES_URL")).await
+    }
+
+    /// PostgreSQL by another way.
+    pub(crate) async fn with_url(texts: &[&str], url: &str) -> Stage {
+        let mut database = Database::new();
+        database.options.url = url.to_owned();
         let kafka = kafka::Options {
             brokers: variable("WRIT_KAFKA_BROKERS"),
             topic_prefix: format!("t{}", Uuid::now_v7().simple()),
@@ -169,7 +175,7 @@ impl Stage {
         self.queries.positions(self.topics.clone()).wait(positions, LIMIT).await.unwrap();
     }
 
-    /// The same while PostgreSQL's tables may be missing.
+    /// The same while PostgreSQL may be away.
     pub(crate) async fn reach_somehow(&self, positions: &[Position]) {
         let waiter = self.queries.positions(self.topics.clone());
         let reached = async {
