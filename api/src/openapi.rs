@@ -83,13 +83,19 @@ impl Names<'_> {
     }
 }
 
+/// `order_line` as `OrderLine`; `_` stays before a digit, so that `order_2` and `order2` differ.
 fn pascal(name: &str) -> String {
-    name.split('_')
-        .flat_map(|word| {
-            let mut letters = word.chars();
-            letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters)
-        })
-        .collect()
+    let mut pascal = String::with_capacity(name.len());
+    for word in name.split('_') {
+        let mut letters = word.chars();
+        match letters.next() {
+            Some(first) if first.is_ascii_digit() => pascal.extend(['_', first]),
+            Some(first) => pascal.push(first.to_ascii_uppercase()),
+            None => {}
+        }
+        pascal.push_str(letters.as_str());
+    }
+    pascal
 }
 
 fn reference(section: &str, name: &str) -> Json {

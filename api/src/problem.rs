@@ -86,6 +86,8 @@ kinds! {
     TooLarge = PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
     /// The body has another `Content-Type` than JSON.
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON";
+    /// The request is for a host that this server isn't; name it in `http.hosts`.
+    UnknownHost = MISDIRECTED_REQUEST, "unknown-host", "This server doesn't serve this host";
     /// The input is not what the command takes; `errors` names every fault.
     InvalidInput = UNPROCESSABLE_ENTITY, "invalid-input", "The input is not what the command takes";
     /// A reference names an aggregate that does not exist; `errors` names each.
@@ -260,9 +262,31 @@ mod tests {
     #[test]
     fn a_document_has_only_the_members_that_say_something() {
         let plain = Kind::NotFound.because("There is none.");
-        insta::assert_json_snapshot!(plain, @"");
+        insta::assert_json_snapshot!(plain, @r#"
+        {
+          "type": "urn:writ:problem:not-found",
+          "title": "It does not exist",
+          "status": 404,
+          "detail": "There is none."
+        }
+        "#);
         let full = Problem::at(Kind::InvalidInput, "/lines/0/quantity", "out_of_range", "At least 1.")
             .of_command(Uuid::nil());
-        insta::assert_json_snapshot!(full, @"");
+        insta::assert_json_snapshot!(full, @r#"
+        {
+          "type": "urn:writ:problem:invalid-input",
+          "title": "The input is not what the command takes",
+          "status": 422,
+          "detail": "At least 1.",
+          "errors": [
+            {
+              "pointer": "/lines/0/quantity",
+              "code": "out_of_range",
+              "detail": "At least 1."
+            }
+          ],
+          "command_id": "00000000-0000-0000-0000-000000000000"
+        }
+        "#);
     }
 }

@@ -118,7 +118,7 @@ pub(crate) fn model<'a>(models: &'a Models, name: &str) -> Result<&'a Model, Pro
 
 /// The problem of a path segment that names no aggregate.
 pub(crate) fn no_id(model: &str, segment: &str) -> Problem {
-    Kind::NotFound.because(format!("`{segment}` is not the id of any {model}."))
+    Kind::NotFound.because(format!("`{}` is not the id of any {model}.", segment.escape_debug()))
 }
 
 pub(crate) fn invalid_path(rejection: PathRejection) -> Problem {

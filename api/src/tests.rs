@@ -5,6 +5,7 @@ mod batch;
 mod commands;
 mod pages;
 mod queries;
+mod server;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,30 @@ pub(crate) fn models() -> Models {
     Models::check("desk", &[source]).unwrap()
 }
 
+/// Handles on a surrounding that isn't there, and the readiness of Kafka.
+fn api() -> (Api, watch::Sender<Readiness>) {
+    let (kafka, part) = Part::new("kafka", "Kafka at 127.0.0.1:1 can't be reached");
+    let commands =
+        Commands::new(&writ_producers::kafka::Options::default(), Answers::new(), 0, part.state.clone())
+            .unwrap();
+    // Nothing listens on port 1.
+    let postgres = writ_projections::Options {
+        url: "postgres://nobody@127.0.0.1:1/nothing".into(),
+        ..writ_projections::Options::default()
+    };
+    let queries = Queries::new(&postgres).unwrap();
+    let api = Api {
+        models: Arc::new(models()),
+        commands: Some(commands),
+        positions: queries.positions(Topics::new("writ")),
+        queries,
+        position_wait: Duration::from_millis(100),
+        parts: vec![part],
+        metrics: PrometheusBuilder::new().build_recorder().handle(),
+    };
+    (api, kafka)
+}
+
 /// A server whose surroundings are all missing.
 struct Alone {
     router: Router,
@@ -55,25 +80,7 @@ impl Alone {
     }
 
     fn with(options: Options) -> Alone {
-        let (kafka, part) = Part::new("kafka", "Kafka at 127.0.0.1:1 can't be reached");
-        let commands =
-            Commands::new(&writ_producers::kafka::Options::default(), Answers::new(), 0, part.state.clone())
-                .unwrap();
-        // Nothing listens on port 1.
-        let postgres = writ_projections::Options {
-            url: "postgres://nobody@127.0.0.1:1/nothing".into(),
-            ..writ_projections::Options::default()
-        };
-        let queries = Queries::new(&postgres).unwrap();
-        let api = Api {
-            models: Arc::new(models()),
-            commands: Some(commands),
-            positions: queries.positions(Topics::new("writ")),
-            queries,
-            position_wait: Duration::from_millis(100),
-            parts: vec![part],
-            metrics: PrometheusBuilder::new().build_recorder().handle(),
-        };
+        let (api, kafka) = api();
         let cancel = CancellationToken::new();
         let router = crate::router::new(Arc::new(App::new(api, options, cancel.clone())));
         Alone { router, kafka, cancel }

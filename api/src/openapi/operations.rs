@@ -17,6 +17,7 @@ const COMMAND_PROBLEMS: &[StatusCode] = &[
     StatusCode::PRECONDITION_FAILED,
     StatusCode::PAYLOAD_TOO_LARGE,
     StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    StatusCode::MISDIRECTED_REQUEST,
     StatusCode::UNPROCESSABLE_ENTITY,
     StatusCode::INTERNAL_SERVER_ERROR,
     StatusCode::SERVICE_UNAVAILABLE,
@@ -27,6 +28,7 @@ const QUERY_PROBLEMS: &[StatusCode] = &[
     StatusCode::BAD_REQUEST,
     StatusCode::NOT_FOUND,
     StatusCode::PRECONDITION_FAILED,
+    StatusCode::MISDIRECTED_REQUEST,
     StatusCode::INTERNAL_SERVER_ERROR,
     StatusCode::SERVICE_UNAVAILABLE,
     StatusCode::GATEWAY_TIMEOUT,
@@ -36,6 +38,7 @@ const BATCH_PROBLEMS: &[StatusCode] = &[
     StatusCode::BAD_REQUEST,
     StatusCode::FORBIDDEN,
     StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    StatusCode::MISDIRECTED_REQUEST,
     StatusCode::INTERNAL_SERVER_ERROR,
     StatusCode::SERVICE_UNAVAILABLE,
 ];

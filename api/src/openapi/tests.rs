@@ -2,10 +2,17 @@ use writ_model::diagnostic::Source;
 
 use super::*;
 
-fn models() -> Models {
-    let text = include_str!("../../tests/models/note.yaml");
-    let source = Source { name: "note.yaml".into(), text: text.into() };
-    Models::check("desk", &[source]).unwrap()
+use crate::tests::models;
+
+/// The models of the sample application.
+fn shop() -> Models {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let sources: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .map(|path| Source { name: path.display().to_string(), text: std::fs::read_to_string(path).unwrap() })
+        .collect();
+    Models::check("shop", &sources).unwrap()
 }
 
 #[test]
@@ -62,5 +69,16 @@ fn operation_ids_are_unique() {
 #[test]
 fn names_become_pascal_case() {
     assert_eq!(pascal("order_line"), "OrderLine");
-    assert_eq!(pascal("x"), "X");
+    assert_eq!((pascal("order2").as_str(), pascal("order_2").as_str()), ("Order2", "Order_2"));
+}
+
+#[test]
+fn every_command_of_the_sample_shop_has_an_example() {
+    let document = document(&shop());
+    oas3::from_json(document.to_string()).unwrap();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        if let Some(body) = operations["post"].get("requestBody").filter(|_| path != "/v1/commands") {
+            assert!(body["content"]["application/json"]["example"].is_object(), "{path}");
+        }
+    }
 }

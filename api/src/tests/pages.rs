@@ -12,11 +12,32 @@ async fn readiness_names_what_is_missing_and_why() {
     let server = Alone::new();
     let got = server.get("/readyz").await;
     assert_eq!((got.status.as_u16(), got.header("retry-after")), (503, "1"));
-    insta::assert_json_snapshot!(got.json(), @"");
+    insta::assert_json_snapshot!(got.json(), @r#"
+    {
+      "status": "waiting",
+      "parts": [
+        {
+          "name": "kafka",
+          "ready": false,
+          "reason": "Kafka at 127.0.0.1:1 can't be reached"
+        }
+      ]
+    }
+    "#);
     server.kafka.send_replace(Readiness::Ready);
     let got = server.get("/readyz").await;
     assert_eq!(got.status, 200);
-    insta::assert_json_snapshot!(got.json(), @"");
+    insta::assert_json_snapshot!(got.json(), @r#"
+    {
+      "status": "ready",
+      "parts": [
+        {
+          "name": "kafka",
+          "ready": true
+        }
+      ]
+    }
+    "#);
 }
 
 #[tokio::test]
@@ -92,4 +113,13 @@ async fn every_answer_has_a_request_id_and_safe_headers() {
     }
     let request = Request::get("/healthz").header("x-request-id", "web-1:42").body(Body::empty()).unwrap();
     assert_eq!(server.send(request).await.header("x-request-id"), "web-1:42");
+}
+
+#[tokio::test]
+async fn a_page_whose_name_points_here_is_refused() {
+    let server = Alone::new();
+    for (host, status) in [("127.0.0.1:8080", 200), ("evil.example", 421)] {
+        let request = Request::get("/healthz").header("host", host).body(Body::empty()).unwrap();
+        assert_eq!(server.send(request).await.status, status, "{host}");
+    }
 }

@@ -12,7 +12,7 @@ async fn unknown_models_and_ids_are_not_found() {
     let server = Alone::new();
     server.get("/v1/memo").await.problem(404, "unknown-model");
     server.get("/v1/memo/A-1").await.problem(404, "unknown-model");
-    server.get("/v1/note/no%20key").await.problem(404, "not-found");
+    server.get("/v1/note/no%00key").await.problem(404, "not-found");
     server.get("/v1/note/%ff").await.problem(400, "invalid-path");
 }
 
