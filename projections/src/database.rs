@@ -25,8 +25,11 @@ pub(crate) fn query_pool(options: &Options) -> Result<PgPool, InvalidOptions> {
 /// The projector's connection, made on first use.
 pub(crate) fn projector_pool(options: &Options) -> Result<PgPool, InvalidOptions> {
     // Rows and offsets are lost together if PostgreSQL crashes, and are read from Kafka again: no need to wait for its disk.
-    let connect = connect(options, "writ-projector")?
-        .options([("synchronous_commit", "off"), ("statement_timeout", "60s"), ("lock_timeout", "30s")]);
+    let connect = connect(options, "writ-projector")?.options([
+        ("synchronous_commit", "off"),
+        ("statement_timeout", "60s"),
+        ("lock_timeout", "30s"),
+    ]);
     Ok(PgPoolOptions::new().max_connections(1).acquire_timeout(PROJECTOR_ACQUIRE).connect_lazy_with(connect))
 }
 
@@ -34,6 +37,12 @@ fn connect(options: &Options, application: &str) -> Result<PgConnectOptions, Inv
     let options =
         PgConnectOptions::from_str(&options.url).map_err(|error| InvalidOptions::Url(error.to_string()))?;
     Ok(options.application_name(application))
+}
+
+/// Whether the tables aren't there: not made yet, or dropped to be made again.
+pub(crate) fn is_undefined(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    matches!(code.as_deref(), Some("3F000" | "42P01"))
 }
 
 /// Whether trying again later may help: PostgreSQL is away, starting, stopping or full, or the projector hasn't made

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 mod database;
 mod metric;
-pub mod tables;
+pub mod positions;
 pub mod projector;
 pub mod query;
-pub mod positions;
+pub mod tables;
 
 /// Options that can't work.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, watch};
 use writ_model::Position;
 use writ_producers::topics::Topics;
 
-use crate::database::is_passing;
+use crate::database::is_undefined;
 use crate::tables::{OFFSETS, Schema};
 
 /// Between two looks, while somebody waits.
@@ -110,15 +110,13 @@ impl Shared {
     }
 
     async fn look(&self) -> Result<(), NotReached> {
-        let rows: Vec<(String, i32, i64)> = sqlx::query_as(AssertSqlSafe(self.select.clone()))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(|error| {
-                if !is_passing(&error) {
-                    tracing::error!(error = %error, "the projector's offsets can't be read");
-                }
-                NotReached::Unavailable(error.to_string())
-            })?;
+        let asked = sqlx::query_as(AssertSqlSafe(self.select.clone())).fetch_all(&self.pool).await;
+        let rows: Vec<(String, i32, i64)> = match asked {
+            Ok(rows) => rows,
+            // The projector will make the table: nothing has been applied so far.
+            Err(error) if is_undefined(&error) => Vec::new(),
+            Err(error) => return Err(NotReached::Unavailable(error.to_string())),
+        };
         let offsets = rows.into_iter().map(|(topic, partition, next)| ((topic, partition), next)).collect();
         self.seen.send_replace(offsets);
         Ok(())

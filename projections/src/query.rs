@@ -73,7 +73,11 @@ pub enum Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        if is_passing(&error) { Error::Unavailable(error.to_string()) } else { Error::Failed(error.to_string()) }
+        if is_passing(&error) {
+            Error::Unavailable(error.to_string())
+        } else {
+            Error::Failed(error.to_string())
+        }
     }
 }
 

@@ -17,7 +17,8 @@ pub use alter::{Error, ensure};
 pub use derive::{Column, Table};
 pub(crate) use json::{instant, object, scalar};
 pub(crate) use kind::{Kind, text};
-pub(crate) use name::{Schema, fnv1a, quote};
+pub use name::Schema;
+pub(crate) use name::{fnv1a, quote};
 
 /// Table of the projector's places in the event topics.
 pub(crate) const OFFSETS: &str = "writ_offsets";

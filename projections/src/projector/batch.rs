@@ -67,13 +67,15 @@ pub(super) struct Decoder {
 
 impl Decoder {
     pub(super) fn new(registry: Registry, models: &Models, topics: &Topics) -> Decoder {
-        let models = models.models.values().map(|model| (topics.events(&model.name), model.clone())).collect();
+        let models =
+            models.models.values().map(|model| (topics.events(&model.name), model.clone())).collect();
         Decoder { registry, models }
     }
 
     pub(super) async fn decode(&self, record: &Record) -> Result<Decoded, Error> {
         let undecodable = |detail: String| Error::Undecodable(detail);
-        let missing = |what: &str| undecodable(format!("the header {what} is missing or no value of its kind"));
+        let missing =
+            |what: &str| undecodable(format!("the header {what} is missing or no value of its kind"));
         let model = self
             .models
             .get(&*record.place.topic)
@@ -85,8 +87,10 @@ impl Decoder {
         let version = record.version.as_deref().and_then(|text| text.parse().ok());
         let time = record.time.as_deref().and_then(|text| text.parse().ok());
         let key = std::str::from_utf8(&record.key).ok().and_then(|text| text.parse().ok());
-        let (frame, datum) =
-            record.value.split_at_checked(FRAME).ok_or_else(|| undecodable("the value is too short".into()))?;
+        let (frame, datum) = record
+            .value
+            .split_at_checked(FRAME)
+            .ok_or_else(|| undecodable("the value is too short".into()))?;
         let [MAGIC, id @ ..] = frame else {
             return Err(undecodable("the value doesn't begin as an Avro datum of a registry does".into()));
         };

@@ -99,10 +99,9 @@ impl Consumer {
     pub(super) fn missing_topic(&self) -> Result<Option<&str>, KafkaError> {
         for topic in &self.topics {
             let metadata = self.inner.fetch_metadata(Some(topic), METADATA_TIMEOUT)?;
-            let exists = metadata
-                .topics()
-                .iter()
-                .any(|found| found.name() == topic && found.error().is_none() && !found.partitions().is_empty());
+            let exists = metadata.topics().iter().any(|found| {
+                found.name() == topic && found.error().is_none() && !found.partitions().is_empty()
+            });
             if !exists {
                 return Ok(Some(topic));
             }
@@ -162,7 +161,8 @@ impl Consumer {
     pub(super) fn hint(&self, offsets: impl Iterator<Item = (Place, i64)>) {
         let mut list = TopicPartitionList::new();
         for (place, next) in offsets {
-            if let Err(error) = list.add_partition_offset(&place.topic, place.partition, Offset::Offset(next)) {
+            if let Err(error) = list.add_partition_offset(&place.topic, place.partition, Offset::Offset(next))
+            {
                 tracing::debug!(error = %error, "an offset can't be told to Kafka");
             }
         }

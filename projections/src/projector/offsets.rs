@@ -22,7 +22,11 @@ impl Offsets {
     }
 
     /// The next offset of each partition: 0 where nothing was read yet. Makes the rows that [`Offsets::advance`] changes.
-    pub(super) async fn load(&self, pool: &PgPool, places: &[Place]) -> Result<BTreeMap<Place, i64>, sqlx::Error> {
+    pub(super) async fn load(
+        &self,
+        pool: &PgPool,
+        places: &[Place],
+    ) -> Result<BTreeMap<Place, i64>, sqlx::Error> {
         let (topics, partitions) = keys(places.iter());
         let insert = format!(
             "INSERT INTO {} (topic, partition, next) SELECT topic, partition, 0 \
@@ -35,24 +39,29 @@ impl Offsets {
     }
 
     /// The same, for those that have a row.
-    pub(super) async fn read(&self, pool: &PgPool, places: &[Place]) -> Result<BTreeMap<Place, i64>, sqlx::Error> {
+    pub(super) async fn read(
+        &self,
+        pool: &PgPool,
+        places: &[Place],
+    ) -> Result<BTreeMap<Place, i64>, sqlx::Error> {
         let (topics, partitions) = keys(places.iter());
         let select = format!(
             "SELECT topic, partition, next FROM {} JOIN UNNEST($1::text[], $2::integer[]) AS place (topic, partition) \
              USING (topic, partition)",
             self.table
         );
-        let rows: Vec<(String, i32, i64)> = sqlx::query_as(AssertSqlSafe(select))
-            .bind(&topics)
-            .bind(&partitions)
-            .fetch_all(pool)
-            .await?;
+        let rows: Vec<(String, i32, i64)> =
+            sqlx::query_as(AssertSqlSafe(select)).bind(&topics).bind(&partitions).fetch_all(pool).await?;
         let place = |topic: String, partition| Place { topic: topic.into(), partition };
         Ok(rows.into_iter().map(|(topic, partition, next)| (place(topic, partition), next)).collect())
     }
 
     /// Moves all of `moves`, and takes their locks. `false`: somebody else has moved one of them, so we are fenced.
-    pub(super) async fn advance(&self, connection: &mut PgConnection, moves: &Moves) -> Result<bool, sqlx::Error> {
+    pub(super) async fn advance(
+        &self,
+        connection: &mut PgConnection,
+        moves: &Moves,
+    ) -> Result<bool, sqlx::Error> {
         let (topics, partitions) = keys(moves.keys());
         let (old, new): (Vec<i64>, Vec<i64>) = moves.values().copied().unzip();
         let update = format!(

@@ -48,7 +48,11 @@ impl Rows {
     }
 
     /// Folds `events`, which are in the order of their partitions, and writes the rows. Gives the number of events applied.
-    pub(super) async fn apply(&self, connection: &mut PgConnection, events: &[Decoded]) -> Result<u64, Error> {
+    pub(super) async fn apply(
+        &self,
+        connection: &mut PgConnection,
+        events: &[Decoded],
+    ) -> Result<u64, Error> {
         let mut ids: Vec<Uuid> = events.iter().map(|event| event.aggregate).collect();
         // Also the order in which rows are locked.
         ids.sort_unstable();
@@ -139,7 +143,7 @@ fn select(table: &Table) -> String {
 
 /// One statement whatever the number of rows: an array per column. `UNNEST` of several arrays has no limit of arguments.
 fn upsert(table: &Table) -> String {
-    let fixed = ["id", "version", "deleted", "created_at", "updated_at"].map(|name| crate::tables::quote(name));
+    let fixed = ["id", "version", "deleted", "created_at", "updated_at"].map(crate::tables::quote);
     let fixed_types = ["uuid", "bigint", "boolean", "timestamp with time zone", "timestamp with time zone"];
     let columns: Vec<(String, String)> = fixed
         .into_iter()
@@ -147,7 +151,8 @@ fn upsert(table: &Table) -> String {
         .chain(table.columns.iter().map(|column| (column.quoted(), column.kind.sql_type())))
         .collect();
     let join = |part: &dyn Fn(usize, &(String, String)) -> String| {
-        let parts: Vec<String> = columns.iter().enumerate().map(|(index, column)| part(index, column)).collect();
+        let parts: Vec<String> =
+            columns.iter().enumerate().map(|(index, column)| part(index, column)).collect();
         parts.join(", ")
     };
     let names = join(&|_, (name, _)| name.clone());

@@ -111,8 +111,7 @@ impl Projector {
     ) -> Result<Projector, super::Error> {
         let schema = Schema::new(&options.schema);
         let topics = Topics::new(&kafka.topic_prefix);
-        let tables: Vec<Table> =
-            models.models.values().map(|model| Table::derive(&schema, model)).collect();
+        let tables: Vec<Table> = models.models.values().map(|model| Table::derive(&schema, model)).collect();
         let rows = models
             .models
             .values()
@@ -230,7 +229,8 @@ impl Projector {
                 Polled::Failure(reason) => return Err(Error::Consumer(reason)),
                 Polled::Record(record) => {
                     let is_next = self.next.get(&record.place).is_some_and(|next| record.offset >= *next);
-                    let waits = self.blocked.get(&record.place).is_some_and(|blocked| blocked.until.is_some());
+                    let waits =
+                        self.blocked.get(&record.place).is_some_and(|blocked| blocked.until.is_some());
                     if is_next && !waits {
                         records.push(record);
                         wait = Duration::ZERO;
@@ -248,7 +248,11 @@ impl Projector {
         }
         let mut moves = Moves::new();
         for event in &events {
-            let old = self.next.get(&event.place).copied().expect("invariant: only placed partitions are collected");
+            let old = self
+                .next
+                .get(&event.place)
+                .copied()
+                .expect("invariant: only placed partitions are collected");
             moves.entry(event.place.clone()).or_insert((old, old)).1 = event.offset + 1;
         }
         let mut by_model: BTreeMap<String, Vec<Decoded>> = BTreeMap::new();
@@ -342,7 +346,10 @@ impl Projector {
         if self.has_assignment {
             let found = self.wait(async {
                 let read = self.offsets.read(&self.pool, &self.assigned);
-                tokio::time::timeout(TRANSACTION_LIMIT, read).await.map_err(|_| Error::TimedOut)?.map_err(Error::from)
+                tokio::time::timeout(TRANSACTION_LIMIT, read)
+                    .await
+                    .map_err(|_| Error::TimedOut)?
+                    .map_err(Error::from)
             })?;
             if found != self.next {
                 return Err(Error::Moved);

@@ -16,8 +16,7 @@ pub(super) fn encode(request: &ListRequest, values: &str) -> String {
 
 /// The sort keys as texts for PostgreSQL. Everything is checked again: the caller may have changed it.
 pub(super) fn decode(request: &ListRequest, cursor: &str) -> Result<Vec<Option<String>>, &'static str> {
-    const FOREIGN: &str =
-        "this cursor belongs to another query; send it with the filters and the sort of the page that it came with";
+    const FOREIGN: &str = "this cursor belongs to another query; send it with the filters and the sort of the page that it came with";
     const BROKEN: &str = "this is no cursor; take the `next` of a page as it is";
     let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| BROKEN)?;
     let (fingerprint, values): (String, Vec<Json>) = serde_json::from_slice(&bytes).map_err(|_| BROKEN)?;

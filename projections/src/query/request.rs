@@ -13,7 +13,7 @@ pub const MAX_LIMIT: usize = 1000;
 const MAX_VALUES: usize = 1000;
 /// Most filters, and most fields of a sort: the statement's size is bounded.
 const MAX_PARTS: usize = 32;
-/// Parameters that are no filters. A field of such a name is reached as `limit[eq]=`.
+/// Parameters that are no filters. The model language keeps fields from having these names.
 const RESERVED: [&str; 3] = ["sort", "limit", "after"];
 
 /// A list request, typed and checked against its model.
@@ -84,8 +84,13 @@ impl ListRequest {
     /// (`/total[gte]`).
     pub fn parse(model: &Model, params: &[(String, String)]) -> Result<ListRequest, Vec<FieldError>> {
         let mut errors = Vec::new();
-        let mut request =
-            ListRequest { filters: Vec::new(), sort: Vec::new(), limit: DEFAULT_LIMIT, after: None, fingerprint: 0 };
+        let mut request = ListRequest {
+            filters: Vec::new(),
+            sort: Vec::new(),
+            limit: DEFAULT_LIMIT,
+            after: None,
+            fingerprint: 0,
+        };
         let mut after = None;
         for (name, value) in params {
             let fault = |(code, detail): (&str, String)| FieldError {
@@ -138,10 +143,15 @@ fn filter(model: &Model, name: &str, value: &str) -> Result<Filter, Problem> {
     let Some(target) = target(model, field) else { return Err(unknown(model, field, "filter by")) };
     let Some((_, operator)) = Operator::ALL.iter().find(|(known, _)| *known == operator) else {
         let known = Operator::ALL.map(|(name, _)| name).join(", ");
-        return Err(("unknown_operator", format!("there is no operator `{}`; there are {known}", clip(operator))));
+        return Err((
+            "unknown_operator",
+            format!("there is no operator `{}`; there are {known}", clip(operator)),
+        ));
     };
     if target.kind == Kind::Json {
-        let detail = format!("`{field}` is a list, an object or JSON, and these can't be compared; filter by another field");
+        let detail = format!(
+            "`{field}` is a list, an object or JSON, and these can't be compared; filter by another field"
+        );
         return Err(("not_comparable", detail));
     }
     let ordering = matches!(operator, Operator::Lt | Operator::Lte | Operator::Gt | Operator::Gte);
@@ -172,7 +182,10 @@ fn sort(model: &Model, text: &str) -> Result<Vec<SortKey>, Problem> {
         };
         let Some(target) = target(model, name) else { return Err(unknown(model, name, "sort by")) };
         if target.kind == Kind::Json {
-            return Err(("not_comparable", format!("`{name}` is a list, an object or JSON, and has no order")));
+            return Err((
+                "not_comparable",
+                format!("`{name}` is a list, an object or JSON, and has no order"),
+            ));
         }
         if keys.iter().any(|key| key.target == target) {
             return Err(("repeated", format!("`{name}` stands twice in the order")));
@@ -249,3 +262,6 @@ fn fingerprint(model: &Model, request: &ListRequest) -> u64 {
     let text = serde_json::json!([model.name, filters.collect::<Vec<_>>(), sort.collect::<Vec<_>>()]);
     fnv1a(text.to_string().as_bytes())
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,7 +98,8 @@ async fn own_tables(connection: &mut PgConnection, schema: &Schema) -> Result<()
         sqlx::query(AssertSqlSafe(insert)).bind(LAYOUT).execute(&mut *connection).await?;
     }
     let layout = format!("SELECT value FROM {} WHERE name = 'layout'", schema.table(META));
-    let found: Option<String> = sqlx::query_scalar(AssertSqlSafe(layout)).fetch_optional(&mut *connection).await?;
+    let found: Option<String> =
+        sqlx::query_scalar(AssertSqlSafe(layout)).fetch_optional(&mut *connection).await?;
     match found {
         Some(found) if found != LAYOUT => return Err(Error::Layout { schema: schema.quoted(), found }),
         _ => {}
@@ -115,7 +116,10 @@ async fn own_tables(connection: &mut PgConnection, schema: &Schema) -> Result<()
 }
 
 /// The columns of a table with their types; `None` if there is no such table.
-async fn columns(connection: &mut PgConnection, table: &str) -> Result<Option<HashMap<String, String>>, Error> {
+async fn columns(
+    connection: &mut PgConnection,
+    table: &str,
+) -> Result<Option<HashMap<String, String>>, Error> {
     let rows = sqlx::query(
         "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute \
          WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",

@@ -126,7 +126,8 @@ impl Table {
                 let method = if index.hash { "USING hash " } else { "" };
                 let name = name::index(&self.name, &names);
                 let columns = quoted.join(", ");
-                let create = format!("CREATE INDEX {} ON {} {method}({columns})", quote(&name), self.qualified);
+                let create =
+                    format!("CREATE INDEX {} ON {} {method}({columns})", quote(&name), self.qualified);
                 (name, create)
             })
             .collect()
@@ -180,3 +181,6 @@ fn index(model: &Model, fields: &[String]) -> Option<Index> {
     }
     (!columns.is_empty()).then_some(Index { columns, hash: false })
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ fn duration(column: &str) -> String {
     // `numeric`: the absolute value of the least bigint is no bigint.
     let magnitude = format!("abs({column}::numeric)");
     format!(
-        "CASE WHEN {column} = 0 THEN 'PT0S' ELSE CASE WHEN {column} < 0 THEN '-PT' ELSE 'PT' END \
+        "CASE WHEN {column} IS NULL THEN NULL WHEN {column} = 0 THEN 'PT0S' ELSE CASE WHEN {column} < 0 THEN '-PT' ELSE 'PT' END \
          || CASE WHEN {magnitude} >= 3600000 THEN div({magnitude}, 3600000)::text || 'H' ELSE '' END \
          || CASE WHEN mod({magnitude}, 3600000) >= 60000 \
          THEN div(mod({magnitude}, 3600000), 60000)::text || 'M' ELSE '' END \

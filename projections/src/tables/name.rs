@@ -6,7 +6,17 @@ const MAX_BYTES: usize = 63;
 const HASH: usize = 16;
 /// Columns that every table has, and those that PostgreSQL adds.
 const TAKEN: [&str; 11] = [
-    "id", "version", "deleted", "created_at", "updated_at", "tableoid", "xmin", "cmin", "xmax", "cmax", "ctid",
+    "id",
+    "version",
+    "deleted",
+    "created_at",
+    "updated_at",
+    "tableoid",
+    "xmin",
+    "cmin",
+    "xmax",
+    "cmax",
+    "ctid",
 ];
 
 /// A name as an SQL identifier.

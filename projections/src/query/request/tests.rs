@@ -1,0 +1,112 @@
+use writ_model::Models;
+use writ_model::diagnostic::Source;
+
+use super::*;
+
+const ORDER: &str = "
+model: order
+fields:
+  number: { type: text, key: true }
+  status: { type: enum, values: [placed, shipped] }
+  total: { type: decimal, precision: 14, scale: 2 }
+  paid: { type: boolean }
+  parent: { type: ref, to: order, optional: true }
+  lines: { type: list, of: { n: { type: integer } } }
+crud: true
+";
+
+fn parse(params: &[(&str, &str)]) -> Result<ListRequest, Vec<FieldError>> {
+    let source = Source { name: "a.yaml".into(), text: ORDER.into() };
+    let models = Models::check("test", &[source]).unwrap();
+    let params: Vec<(String, String)> =
+        params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    ListRequest::parse(models.get("order").unwrap(), &params)
+}
+
+fn fault(name: &str, value: &str) -> (String, String) {
+    let mut errors = parse(&[(name, value)]).unwrap_err();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let error = errors.remove(0);
+    (error.pointer, format!("{}: {}", error.code, error.detail))
+}
+
+#[test]
+fn filters_are_typed() {
+    let request =
+        parse(&[("total[gte]", "100"), ("status", "placed"), ("status[in]", "placed,shipped")]).unwrap();
+    let filters: Vec<(&str, Operator, Vec<&str>)> = request
+        .filters
+        .iter()
+        .map(|filter| {
+            (filter.target.name.as_str(), filter.operator, filter.values.iter().map(String::as_str).collect())
+        })
+        .collect();
+    assert_eq!(
+        filters,
+        [
+            ("total", Operator::Gte, vec!["100.00"]),
+            ("status", Operator::Eq, vec!["placed"]),
+            ("status", Operator::In, vec!["placed", "shipped"]),
+        ]
+    );
+}
+
+#[test]
+fn a_reference_takes_the_natural_key() {
+    let request = parse(&[("parent", "A-1")]).unwrap();
+    assert_eq!(request.filters[0].values[0].len(), 36);
+}
+
+#[test]
+fn the_order_ends_with_the_id() {
+    let order = |text: &str| -> Vec<(String, bool)> {
+        let request = parse(&[("sort", text)]).unwrap();
+        request.sort.iter().map(|key| (key.target.name.clone(), key.descending)).collect()
+    };
+    assert_eq!(
+        order("-total,number"),
+        [("total".into(), true), ("number".into(), false), ("id".into(), false)]
+    );
+    assert_eq!(order("-id"), [("id".into(), true)]);
+}
+
+#[test]
+fn mistakes_are_told_with_what_would_be_right() {
+    let (pointer, detail) = fault("totl[gte]", "1");
+    assert_eq!(pointer, "/totl[gte]");
+    assert!(detail.contains("did you mean `total`?"), "{detail}");
+    for (name, value, part) in [
+        ("limt", "1", "did you mean `limit`?"),
+        ("total[over]", "1", "there are eq, ne, lt"),
+        ("total", "cheap", "invalid_value"),
+        ("lines", "1", "can't be compared"),
+        ("paid[gt]", "true", "has no order"),
+        ("parent[lt]", "A-1", "has no order"),
+        ("sort", "lines", "has no order"),
+        ("sort", "", "there is no field"),
+        ("sort", "total,-total", "stands twice"),
+        ("limit", "0", "from 1 to 1000"),
+        ("limit", "1001", "from 1 to 1000"),
+        ("after", "%%%", "no cursor"),
+        ("number", "a\0b", "nul_character"),
+    ] {
+        let (_, detail) = fault(name, value);
+        assert!(detail.contains(part), "{name}={value}: {detail}");
+    }
+    assert_eq!(parse(&[("a", "1"), ("b", "2"), ("limit", "x")]).unwrap_err().len(), 3, "all at once");
+}
+
+#[test]
+fn a_cursor_is_of_one_query() {
+    let request = parse(&[("sort", "-total")]).unwrap();
+    let id = "018f4e5e-7a3c-7cc0-9d5a-3a3b6a0f7c11";
+    let cursor = cursor::encode(&request, &format!("[\"12.50\",\"{id}\"]"));
+    let next = parse(&[("sort", "-total"), ("after", &cursor), ("limit", "3")]).unwrap();
+    assert_eq!(next.after, Some(vec![Some("12.50".into()), Some(id.into())]));
+    for other in [vec![("sort", "total")], vec![("sort", "-total"), ("paid", "true")]] {
+        let params: Vec<(&str, &str)> = other.into_iter().chain([("after", cursor.as_str())]).collect();
+        assert!(parse(&params).unwrap_err()[0].detail.contains("another query"));
+    }
+    let forged = cursor::encode(&request, &format!("[\"1; DROP\",\"{id}\"]"));
+    assert!(parse(&[("sort", "-total"), ("after", &forged)]).unwrap_err()[0].detail.contains("no cursor"));
+}

@@ -1,0 +1,12 @@
+//! The read path against a real Kafka, a real registry and a real PostgreSQL: `cargo dev test` gives them.
+//!
+//! Every test has topics and a schema of its own; the schema is dropped at its end.
+
+#![allow(clippy::unwrap_used)]
+
+mod lists;
+mod outage;
+mod projector;
+mod stage;
+mod tables;
+mod values;

@@ -1,0 +1,207 @@
+//! What a test stands on: models, topics, a schema, and a projector to start and stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use writ_model::diagnostic::Source;
+use writ_model::{Event, Model, Models, Object, Position, Timestamp};
+use writ_producers::envelope::header;
+use writ_producers::kafka;
+use writ_producers::readiness::Readiness;
+use writ_producers::registry::{self, Registry, SchemaIds};
+use writ_producers::topics::{self, Topics};
+use writ_projections::query::Queries;
+use writ_projections::{Options, projector};
+
+/// Longest wait for anything.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+pub(crate) fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `cargo dev test`"))
+}
+
+pub(crate) fn models(texts: &[&str]) -> Arc<Models> {
+    let sources: Vec<Source> = texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| Source { name: format!("{index}.yaml"), text: (*text).to_owned() })
+        .collect();
+    Arc::new(Models::check("test", &sources).unwrap_or_else(|findings| panic!("{findings:#?}")))
+}
+
+/// A schema of its own, dropped at the end.
+pub(crate) struct Database {
+    pub(crate) options: Options,
+}
+
+impl Database {
+    pub(crate) fn new() -> Database {
+        variable("WRIT_TEST_STACK");
+        Database {
+            options: Options {
+                url: variable("WRIT_POSTGRES_URL"),
+                schema: format!("t\"{}", Uuid::now_v7().simple()),
+                ..Options::default()
+            },
+        }
+    }
+
+    /// Runs `sql`, in which `$schema` stands for the schema.
+    pub(crate) async fn execute(&self, sql: &str) {
+        let schema = format!("\"{}\"", self.options.schema.replace('"', "\"\""));
+        let mut connection = PgConnection::connect(&self.options.url).await.unwrap();
+        let sql = sql.replace("$schema", &schema);
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        // A thread of its own: this runs inside of the test's runtime.
+        std::thread::scope(|scope| {
+            scope.spawn(|| runtime().block_on(self.execute("DROP SCHEMA IF EXISTS $schema CASCADE")));
+        });
+    }
+}
+
+pub(crate) struct Stage {
+    pub(crate) database: Database,
+    pub(crate) models: Arc<Models>,
+    pub(crate) topics: Topics,
+    pub(crate) queries: Queries,
+    kafka: kafka::Options,
+    registry: Registry,
+    schemas: SchemaIds,
+    producer: FutureProducer,
+}
+
+impl Stage {
+    pub(crate) async fn new(texts: &[&str]) -> Stage {
+        Stage::with_url(texts, &variable("WRIT_POSTGRES_URL")).await
+    }
+
+    /// PostgreSQL by another way.
+    pub(crate) async fn with_url(texts: &[&str], url: &str) -> Stage {
+        let mut database = Database::new();
+        database.options.url = url.to_owned();
+        let kafka = kafka::Options {
+            brokers: variable("WRIT_KAFKA_BROKERS"),
+            topic_prefix: format!("t{}", Uuid::now_v7().simple()),
+            partitions: 3,
+            replication: 1,
+        };
+        let models = models(texts);
+        topics::ensure(&kafka, &models).await.unwrap();
+        let topics = Topics::new(&kafka.topic_prefix);
+        let registry = Registry::new(&registry::Options { url: variable("WRIT_REGISTRY_URL") }).unwrap();
+        let schemas = registry.register(&models, &topics).await.unwrap();
+        Stage {
+            queries: Queries::new(&database.options).unwrap(),
+            producer: kafka.client("test").set("linger.ms", "5").create().unwrap(),
+            database,
+            models,
+            topics,
+            kafka,
+            registry,
+            schemas,
+        }
+    }
+
+    pub(crate) fn model(&self, name: &str) -> Arc<Model> {
+        self.models.get(name).unwrap().clone()
+    }
+
+    pub(crate) fn start(&self) -> Running {
+        let cancel = CancellationToken::new();
+        let (sender, readiness) = watch::channel(Readiness::Waiting("new".into()));
+        let task = tokio::spawn(projector::run(
+            self.database.options.clone(),
+            self.kafka.clone(),
+            self.registry.clone(),
+            self.models.clone(),
+            cancel.clone(),
+            sender,
+        ));
+        Running { cancel, readiness, task }
+    }
+
+    /// Writes an event as the decider does, and says where it stands.
+    pub(crate) async fn publish(
+        &self,
+        model: &Model,
+        event: &Event,
+        aggregate: Uuid,
+        version: u64,
+        at: Timestamp,
+        fields: &Object,
+    ) -> Position {
+        let id = self.schemas.id(&event.type_name).unwrap();
+        let mut value = vec![0];
+        value.extend(id.to_be_bytes());
+        event.codec.encode(fields, &mut value).unwrap();
+        self.publish_bytes(model, event, aggregate, version, at, &value).await
+    }
+
+    pub(crate) async fn publish_bytes(
+        &self,
+        model: &Model,
+        event: &Event,
+        aggregate: Uuid,
+        version: u64,
+        at: Timestamp,
+        value: &[u8],
+    ) -> Position {
+        let (version, time) = (version.to_string(), at.to_string());
+        let headers = OwnedHeaders::new()
+            .insert(Header { key: header::TYPE, value: Some(&event.type_name) })
+            .insert(Header { key: header::VERSION, value: Some(&version) })
+            .insert(Header { key: header::TIME, value: Some(&time) });
+        let (topic, key) = (self.topics.events(&model.name), aggregate.to_string());
+        let record = FutureRecord::to(&topic).key(&key).payload(value).headers(headers);
+        let delivery = self.producer.send(record, LIMIT).await.unwrap();
+        Position { model: model.name.clone(), partition: delivery.partition, offset: delivery.offset }
+    }
+
+    /// Waits until the rows are there.
+    pub(crate) async fn reach(&self, positions: &[Position]) {
+        self.queries.positions(self.topics.clone()).wait(positions, LIMIT).await.unwrap();
+    }
+
+    /// The same while PostgreSQL may be away.
+    pub(crate) async fn reach_somehow(&self, positions: &[Position]) {
+        let waiter = self.queries.positions(self.topics.clone());
+        let reached = async {
+            while waiter.wait(positions, LIMIT).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, reached).await.expect("the rows come");
+    }
+}
+
+/// A projector at work.
+pub(crate) struct Running {
+    cancel: CancellationToken,
+    readiness: watch::Receiver<Readiness>,
+    task: JoinHandle<Result<(), projector::Error>>,
+}
+
+impl Running {
+    pub(crate) async fn until(&mut self, is: impl FnMut(&Readiness) -> bool) -> Readiness {
+        let waited = tokio::time::timeout(LIMIT, self.readiness.wait_for(is)).await;
+        waited.expect("readiness changes in time").unwrap().clone()
+    }
+
+    pub(crate) async fn stop(self) {
+        self.cancel.cancel();
+        tokio::time::timeout(LIMIT, self.task).await.expect("it ends in time").unwrap().unwrap();
+    }
+}
