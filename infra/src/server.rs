@@ -93,7 +93,9 @@ impl Server {
             // What PostgreSQL calls fast shutdown: sessions are ended, the data is written.
             Self::Postgres => (Signal::SIGINT, Duration::from_secs(15)),
             Self::Kafka => (Signal::SIGTERM, Duration::from_secs(20)),
-            Self::Registry | Self::Writ => (Signal::SIGTERM, Duration::from_secs(15)),
+            Self::Registry => (Signal::SIGTERM, Duration::from_secs(15)),
+            // It gives its roles 20 seconds to finish what they began.
+            Self::Writ => (Signal::SIGTERM, Duration::from_secs(25)),
             Self::Redis => (Signal::SIGTERM, Duration::from_secs(5)),
         }
     }

@@ -129,6 +129,7 @@ pub fn decide(model: &Model, state: Option<&State>, request: &Request<'_>) -> Re
     if command.creates {
         check_key(model, request.id, &fields)?;
     }
+    check_encodable(event, &fields)?;
     Ok(Decision { event: event.name.clone(), fields })
 }
 
@@ -255,6 +256,15 @@ fn check_key(model: &Model, id: Uuid, fields: &Object) -> Result<(), Rejection> 
         return Ok(());
     }
     Err(Rejection::Failed { detail: format!("{id} is not the id of the {} with {key} `{text}`", model.name) })
+}
+
+/// A kept value can be older than the declaration, say a decimal of more digits. That is the command's failure, here,
+/// not the failure of the batch that would write the event.
+fn check_encodable(event: &Event, fields: &Object) -> Result<(), Rejection> {
+    event
+        .codec
+        .encode(fields, &mut Vec::new())
+        .map_err(|error| Rejection::Failed { detail: error.to_string() })
 }
 
 #[cfg(test)]

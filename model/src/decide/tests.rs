@@ -220,6 +220,17 @@ fn a_natural_key_belongs_to_one_id() {
 }
 
 #[test]
+fn a_kept_value_that_the_event_no_longer_takes_fails_the_command() {
+    let model = order();
+    let mut order = placed(&model);
+    let state = order.state.as_mut().unwrap();
+    state.fields.insert("discount".into(), Value::Decimal("12345.678".parse().unwrap()));
+    let rejection = order.send("change", json!({ "note": "x" })).unwrap_err();
+    assert!(matches!(rejection, Rejection::Failed { detail } if detail.contains("discount")));
+    order.send("change", json!({ "discount": "1" })).unwrap();
+}
+
+#[test]
 fn rejections_survive_as_json() {
     let rejection = Rejection::Invalid {
         errors: vec![FieldError {
