@@ -47,7 +47,7 @@ impl Wait {
                 ("wait", "projected") => Wait::Projected,
                 ("wait", _) => {
                     let detail = "`wait` is one of accepted, committed, projected.";
-                    return Err(Problem::at(Kind::InvalidQuery, "wait", "invalid_value", detail));
+                    return Err(Problem::at(Kind::InvalidQuery, "/wait", "invalid_value", detail));
                 }
                 _ => {
                     let error = unknown_parameter(name, "a command takes only `wait`");
@@ -133,11 +133,7 @@ fn find_command<'a>(model: &'a Model, call: &Call) -> Result<&'a Command, Proble
 
 /// The id that the natural key in the input of a creating command fixes.
 fn natural_key(model: &Model, input: &Object) -> Option<uuid::Uuid> {
-    let text = match input.get(model.key.as_ref()?)?.to_json() {
-        Json::String(text) => text,
-        other => other.to_string(),
-    };
-    model.id_of_key(&text)
+    model.id_of_key_value(input.get(model.key.as_ref()?)?)
 }
 
 /// The one place where the api reads the clock for commands. Milliseconds since 1970.

@@ -25,6 +25,9 @@ mod references;
 mod router;
 pub mod server;
 
+#[cfg(test)]
+mod tests;
+
 pub use app::Api;
 pub use options::Options;
 pub use server::{Error, Server, serve};

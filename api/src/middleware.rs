@@ -2,12 +2,14 @@
 //! more requests than the server can work on are refused.
 
 use std::any::Any;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method};
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -16,7 +18,7 @@ use uuid::Uuid;
 use crate::app::Shared;
 use crate::headers::{SEC_FETCH_SITE, TRACEPARENT, X_REQUEST_ID};
 use crate::metrics::{REQUEST_DURATION_SECONDS, REQUESTS_IN_FLIGHT, REQUESTS_TOTAL};
-use crate::problem::Kind;
+use crate::problem::{Kind, Problem};
 
 /// The longest request id that is taken from a client, in characters.
 const REQUEST_ID_LIMIT: usize = 128;
@@ -145,14 +147,11 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
-/// Refuses commands from pages of other sites, and adds the headers that keep browsers from guessing.
-pub(crate) async fn harden(request: Request, next: Next) -> Response {
-    // The port is open to every page of a browser on this machine: a form needs no permission to post.
-    let cross_site = request.headers().get(&SEC_FETCH_SITE).is_some_and(|site| site == "cross-site");
-    let mut response = if cross_site && !request.method().is_safe() {
-        Kind::CrossSite.because("A browser sent this for a page of another site.").into_response()
-    } else {
-        next.run(request).await
+/// Refuses what a browser sends in the name of a page that is none of ours, and adds the headers that keep it from guessing.
+pub(crate) async fn harden(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let mut response = match check_origin(&request, &app.options.hosts) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
     };
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -161,6 +160,31 @@ pub(crate) async fn harden(request: Request, next: Next) -> Response {
         .entry(CONTENT_SECURITY_POLICY)
         .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
     response
+}
+
+/// The port is open to every page of a browser on this machine.
+fn check_origin(request: &Request, hosts: &[String]) -> Result<(), Problem> {
+    // A form of any page may post.
+    let cross_site = request.headers().get(&SEC_FETCH_SITE).is_some_and(|site| site == "cross-site");
+    if cross_site && !request.method().is_safe() {
+        return Err(Kind::CrossSite.because("A browser sent this for a page of another site."));
+    }
+    // A page may let its own name point to 127.0.0.1, and then reads and posts as if we had served it.
+    let named = request.headers().get(HOST).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    match named {
+        Some(named) if !is_known_host(&named, hosts) => Err(Kind::UnknownHost
+            .because(format!("`{}` is neither a loopback name nor in http.hosts.", named.escape_debug()))),
+        _ => Ok(()),
+    }
+}
+
+fn is_known_host(named: &str, hosts: &[String]) -> bool {
+    let Ok(authority) = named.parse::<Authority>() else { return false };
+    let host = authority.host();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    address.is_ok_and(|address| address.is_loopback())
+        || host.eq_ignore_ascii_case("localhost")
+        || hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
 }
 
 /// Lets a bounded number of requests work at once, each for a limited time.
@@ -232,6 +256,21 @@ mod tests {
         for bad in ["", "two words", "é", "x".repeat(129).as_str()] {
             let id = request_id(&headers(X_REQUEST_ID, bad));
             assert!(Uuid::try_parse(id.to_str().unwrap()).is_ok(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_loopback_names_and_named_hosts_are_served() {
+        let hosts = ["writ.example".to_owned()];
+        for known in
+            ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "127.8.9.1", "[::1]:8080", "Writ.Example:443"]
+        {
+            assert!(is_known_host(known, &hosts), "{known}");
+        }
+        for unknown in
+            ["evil.example", "localhost.evil.example", "192.0.2.1:8080", "[::2]", "", "writ.example.", "a b"]
+        {
+            assert!(!is_known_host(unknown, &hosts), "{unknown}");
         }
     }
 }

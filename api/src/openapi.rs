@@ -1,7 +1,106 @@
-//! x
-use writ_model::Models;
-/// x
-pub fn document(models: &Models) -> serde_json::Value {
-    let _ = models;
-    serde_json::json!({})
+//! `GET /openapi.json`: the OpenAPI 3.1 document of the application's models, made once at start.
+
+mod components;
+mod examples;
+mod operations;
+
+use serde_json::{Map, Value as Json, json};
+use writ_model::{Command, Event, Model, Models};
+
+/// The document. Equal models give an equal document.
+pub fn document(models: &Models) -> Json {
+    let mut paths = Map::new();
+    let mut schemas = components::schemas();
+    for model in models.models.values().map(AsRef::as_ref) {
+        operations::add_paths(models, model, &mut paths);
+        components::add_model(model, &mut schemas);
+    }
+    operations::add_batch(models, &mut paths);
+    operations::add_health(&mut paths);
+    let tags: Vec<_> = models
+        .models
+        .values()
+        .map(|model| {
+            let mut tag = json!({ "name": model.name });
+            if let Some(doc) = &model.doc {
+                tag["description"] = json!(doc);
+            }
+            tag
+        })
+        .chain([
+            json!({ "name": "batch", "description": "Many commands in one request." }),
+            json!({ "name": "health", "description": "For those who run the server." }),
+        ])
+        .collect();
+
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": models.app,
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": DESCRIPTION,
+        },
+        "servers": [{ "url": "/" }],
+        "tags": tags,
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "parameters": components::parameters(),
+            "headers": components::headers(),
+            "responses": components::responses(),
+        },
+    })
 }
+
+const DESCRIPTION: &str = "\
+Commands change things: each is checked, decided and kept as an event in Kafka before it is answered. Queries read the \
+tables that follow the events, a moment later; send the `Writ-Position` of a command's answer with a query to read what \
+you wrote. Errors are problem documents (RFC 9457). Decimals are strings, times are RFC 3339 in UTC.";
+
+/// The names of a model's schemas. Model, command and event names are lower snake case, so no two collide: each
+/// kind has a suffix of its own.
+struct Names<'a>(&'a Model);
+
+impl Names<'_> {
+    fn state(&self) -> String {
+        format!("{}State", pascal(&self.0.name))
+    }
+
+    fn item(&self) -> String {
+        format!("{}Item", pascal(&self.0.name))
+    }
+
+    fn list(&self) -> String {
+        format!("{}List", pascal(&self.0.name))
+    }
+
+    fn input(&self, command: &Command) -> String {
+        format!("{}.{}Input", pascal(&self.0.name), pascal(&command.name))
+    }
+
+    fn event(&self, event: &Event) -> String {
+        format!("{}.{}Event", pascal(&self.0.name), pascal(&event.name))
+    }
+}
+
+/// `order_line` as `OrderLine`; `_` stays before a digit, so that `order_2` and `order2` differ.
+fn pascal(name: &str) -> String {
+    let mut pascal = String::with_capacity(name.len());
+    for word in name.split('_') {
+        let mut letters = word.chars();
+        match letters.next() {
+            Some(first) if first.is_ascii_digit() => pascal.extend(['_', first]),
+            Some(first) => pascal.push(first.to_ascii_uppercase()),
+            None => {}
+        }
+        pascal.push_str(letters.as_str());
+    }
+    pascal
+}
+
+fn reference(section: &str, name: &str) -> Json {
+    json!({ "$ref": format!("#/components/{section}/{name}") })
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,9 @@ pub struct Options {
     /// `host:port`. Loopback only: there are no accounts yet, so whoever reaches the port may do everything.
     /// Port 0 takes a free one.
     pub listen: String,
+    /// Names, beside the loopback ones, by which clients may call the server (`Host`, without port). Needed when a proxy in front
+    /// passes on the name that it was called by.
+    pub hosts: Vec<String>,
     /// The largest body of one command, and of one line of a batch, in bytes.
     pub body_limit: usize,
     /// How long a body, or the next line of a batch, may take to arrive, milliseconds.
@@ -37,6 +40,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             listen: "127.0.0.1:8080".into(),
+            hosts: Vec::new(),
             body_limit: 1024 * 1024,
             body_timeout_ms: 30_000,
             max_connections: 4_096,

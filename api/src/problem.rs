@@ -86,6 +86,8 @@ kinds! {
     TooLarge = PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
     /// The body has another `Content-Type` than JSON.
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON";
+    /// The request is for a host that this server isn't; name it in `http.hosts`.
+    UnknownHost = MISDIRECTED_REQUEST, "unknown-host", "This server doesn't serve this host";
     /// The input is not what the command takes; `errors` names every fault.
     InvalidInput = UNPROCESSABLE_ENTITY, "invalid-input", "The input is not what the command takes";
     /// A reference names an aggregate that does not exist; `errors` names each.
@@ -227,7 +229,7 @@ pub(crate) fn schema() -> serde_json::Value {
                     "type": "object",
                     "required": ["pointer", "code", "detail"],
                     "properties": {
-                        "pointer": { "type": "string", "description": "JSON pointer (RFC 6901) into the body, or the name of the query parameter." },
+                        "pointer": { "type": "string", "description": "JSON pointer (RFC 6901) into the body; for a query parameter its name after a slash." },
                         "code": { "type": "string", "description": "Stable name of the fault, such as `required` or `out_of_range`." },
                         "detail": { "type": "string" }
                     }
@@ -236,4 +238,55 @@ pub(crate) fn schema() -> serde_json::Value {
             "command_id": { "type": "string", "format": "uuid", "description": "The command whose outcome is not known." }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guide_has_every_kind_with_its_status() {
+        let guide = include_str!("../../docs/http.md");
+        for kind in Kind::ALL {
+            let row = format!("| {} | `{}` |{} |", kind.status().as_u16(), kind.slug(), kind.advice());
+            assert!(guide.contains(&row), "docs/http.md needs the row: {row}");
+        }
+    }
+
+    #[test]
+    fn slugs_are_unique() {
+        let slugs: std::collections::HashSet<_> = Kind::ALL.iter().map(|kind| kind.slug()).collect();
+        assert_eq!(slugs.len(), Kind::ALL.len());
+    }
+
+    #[test]
+    fn a_document_has_only_the_members_that_say_something() {
+        let plain = Kind::NotFound.because("There is none.");
+        insta::assert_json_snapshot!(plain, @r#"
+        {
+          "type": "urn:writ:problem:not-found",
+          "title": "It does not exist",
+          "status": 404,
+          "detail": "There is none."
+        }
+        "#);
+        let full = Problem::at(Kind::InvalidInput, "/lines/0/quantity", "out_of_range", "At least 1.")
+            .of_command(Uuid::nil());
+        insta::assert_json_snapshot!(full, @r#"
+        {
+          "type": "urn:writ:problem:invalid-input",
+          "title": "The input is not what the command takes",
+          "status": 422,
+          "detail": "At least 1.",
+          "errors": [
+            {
+              "pointer": "/lines/0/quantity",
+              "code": "out_of_range",
+              "detail": "At least 1."
+            }
+          ],
+          "command_id": "00000000-0000-0000-0000-000000000000"
+        }
+        "#);
+    }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 use writ_model::{FieldError, Model, Models};
+use writ_projections::positions::NotReached;
 use writ_projections::query::{self, ListRequest};
 
 use crate::app::{App, Shared};
@@ -98,11 +99,12 @@ async fn wait(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
             Kind::InvalidHeader.because(format!("`Writ-Position`: there is no model `{}`.", unknown.model))
         );
     }
-    app.api.positions.wait(&positions, app.api.position_wait).await.map_err(|_| {
-        Kind::PositionNotReached.because(format!(
-            "The read model did not reach the position within {} ms; ask again.",
+    app.api.positions.wait(&positions, app.api.position_wait).await.map_err(|error| match error {
+        NotReached::TimedOut(position) => Kind::PositionNotReached.because(format!(
+            "The read model did not reach {position} within {} ms; ask again.",
             app.api.position_wait.as_millis()
-        ))
+        )),
+        NotReached::Unavailable(reason) => unavailable(query::Error::Unavailable(reason)),
     })
 }
 
@@ -116,7 +118,7 @@ pub(crate) fn model<'a>(models: &'a Models, name: &str) -> Result<&'a Model, Pro
 
 /// The problem of a path segment that names no aggregate.
 pub(crate) fn no_id(model: &str, segment: &str) -> Problem {
-    Kind::NotFound.because(format!("`{segment}` is not the id of any {model}."))
+    Kind::NotFound.because(format!("`{}` is not the id of any {model}.", segment.escape_debug()))
 }
 
 pub(crate) fn invalid_path(rejection: PathRejection) -> Problem {
@@ -144,13 +146,21 @@ fn no_parameters(parameters: &[(String, String)]) -> Result<(), Problem> {
 
 pub(crate) fn unknown_parameter(name: &str, hint: &str) -> FieldError {
     FieldError {
-        pointer: name.to_owned(),
+        pointer: format!("/{name}"),
         code: "unknown_parameter".into(),
         detail: format!("There is no query parameter `{name}`; {hint}."),
     }
 }
 
 fn unavailable(error: query::Error) -> Problem {
-    tracing::warn!(error = %error, "a query can't be answered");
-    Kind::ReadSideUnavailable.because("The read models can't be asked at the moment; commands go on.")
+    match error {
+        query::Error::Unavailable(_) => {
+            tracing::warn!(error = %error, "the read models can't be asked");
+            Kind::ReadSideUnavailable.because("The read models can't be asked at the moment; commands go on.")
+        }
+        query::Error::Failed(_) => {
+            tracing::error!(error = %error, "a query failed");
+            Kind::Internal.because("The query failed; the server's log says why.")
+        }
+    }
 }

@@ -32,7 +32,7 @@ pub(crate) fn new(app: Shared) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(middleware::panicked))
-        .layer(axum::middleware::from_fn(middleware::harden))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), middleware::harden))
         .layer(axum::middleware::from_fn(middleware::observe))
         .with_state(app)
 }

@@ -4,7 +4,6 @@
 mod load;
 pub(crate) mod show;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -23,9 +22,10 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     /// What this process runs.
     pub(crate) roles: Vec<Role>,
-    pub(crate) http: Http,
+    pub(crate) http: writ_api::Options,
     pub(crate) kafka: writ_producers::kafka::Options,
     pub(crate) registry: writ_producers::registry::Options,
+    pub(crate) decider: writ_consumers::decider::Options,
     pub(crate) postgres: writ_projections::Options,
     pub(crate) redis: Redis,
     pub(crate) log: Log,
@@ -52,14 +52,6 @@ impl Role {
             Role::Projector => "projector",
         }
     }
-}
-
-/// The HTTP server.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Http {
-    /// Address and port. Loopback only until there is an identity to check.
-    pub(crate) listen: SocketAddr,
 }
 
 /// The cache. Nothing reads it yet; the development stack starts it.
@@ -99,9 +91,10 @@ impl Default for Config {
             models: "models".into(),
             data: ".writ/data".into(),
             roles: vec![Role::Api, Role::Decider, Role::Projector],
-            http: Http { listen: SocketAddr::from(([127, 0, 0, 1], 8080)) },
+            http: writ_api::Options::default(),
             kafka: writ_producers::kafka::Options::default(),
             registry: writ_producers::registry::Options::default(),
+            decider: writ_consumers::decider::Options::default(),
             postgres: writ_projections::Options::default(),
             redis: Redis { url: "redis://127.0.0.1:6379".into() },
             log: Log { format: LogFormat::Auto, level: "info".into() },

@@ -1,5 +1,7 @@
 //! `writ serve`: loads the models, starts the roles, and stops them all when one fails or a signal comes.
 
+mod start;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use writ_model::Models;
 
-use crate::config::{Config, Loaded, Override, Role};
+use crate::config::{Loaded, Override, Role};
 use crate::{Failure, check, config, logs};
 
 /// How long the roles have to finish what they began. Longer than a transaction or a query may take.
@@ -62,6 +64,11 @@ pub(crate) enum Error {
     #[error("the server can't start: {action}")]
     #[diagnostic(help("Read the cause below; the limits of the system (ulimit) are the usual suspects."))]
     Start { action: &'static str, source: std::io::Error },
+    #[error("the {part} can't start")]
+    #[diagnostic(help(
+        "Correct the configuration; `writ config` shows what is in force and where it comes from."
+    ))]
+    Part { part: &'static str, source: BoxError },
     #[error("the {role} ended with an error")]
     #[diagnostic(help("Read the cause; the log has what came before it. Starting again is safe."))]
     Role { role: &'static str, source: BoxError },
@@ -107,13 +114,8 @@ async fn serve(loaded: Loaded, models: Arc<Models>) -> Result<(), Error> {
         kafka.topic_prefix = %config.kafka.topic_prefix,
         "the server starts",
     );
-    start(&config, &models, &mut roles);
+    start::start(config, models, &mut roles)?;
     roles.join().await
-}
-
-/// Starts the configured roles as tasks.
-fn start(config: &Config, models: &Arc<Models>, roles: &mut Roles) {
-    let _ = (config, models, roles);
 }
 
 /// The first signal asks the roles to stop, the second ends the process at once.

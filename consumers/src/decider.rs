@@ -343,7 +343,7 @@ impl<'a> Session<'a> {
             retention,
         )?;
         ::metrics::histogram!(metrics::BATCH_SIZE).record(commands.len() as f64);
-        ::metrics::histogram!(metrics::BATCH_SECONDS).record(started.elapsed().as_secs_f64());
+        ::metrics::histogram!(metrics::BATCH_DURATION_SECONDS).record(started.elapsed().as_secs_f64());
         for (to, outcome) in answers {
             self.replier.reply(to, outcome);
         }

@@ -5,7 +5,7 @@ pub const COMMANDS_DECIDED: &str = "writ_decider_commands_total";
 /// Commands of one transaction.
 pub const BATCH_SIZE: &str = "writ_decider_batch_commands";
 /// Seconds from the first command of a batch in hand to the end of the commit.
-pub const BATCH_SECONDS: &str = "writ_decider_batch_seconds";
+pub const BATCH_DURATION_SECONDS: &str = "writ_decider_batch_duration_seconds";
 /// Transactions that failed; the decider then starts over from the committed offsets.
 pub const SESSIONS_FAILED: &str = "writ_decider_sessions_failed_total";
 /// Records of `writ.state` read while taking over partitions.

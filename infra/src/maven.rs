@@ -18,6 +18,9 @@ use crate::stack::{servers, workspace};
 /// The file in the servers' folder that says from which `pom.xml` it was made: a copy of that file.
 pub(crate) const SERVERS_STAMP: &str = "pom.xml";
 
+/// How the name of a folder begins into which servers are being fetched.
+const UNFINISHED: &str = "servers.new-";
+
 /// Makes sure that the servers of the present `pom.xml` are there.
 ///
 /// They are fetched to a folder beside the final one, which is renamed at the end: an interrupt leaves nothing half done.
@@ -36,8 +39,9 @@ pub(crate) async fn fetch(tools: &Tools, progress: &Progress, cancel: &Cancellat
     if is_complete(&target, &wanted) {
         return Ok(());
     }
-    let new = parent.join("servers.new");
-    remove(&new)?;
+    remove_unfinished(parent)?;
+    // Maven may go on for a while when this command is killed; it must not write where the next one does.
+    let new = parent.join(format!("{UNFINISHED}{}", std::process::id()));
     let log_path = parent.join("maven.log");
     let mut log = File::create(&log_path).with_context(|| format!("cannot create {}", log_path.display()))?;
     let mut maven = Command::new("mvn");
@@ -61,7 +65,13 @@ pub(crate) async fn fetch(tools: &Tools, progress: &Progress, cancel: &Cancellat
             step.note(&format!("{fetched} files fetched, now {name}"));
         }
     });
-    let status = status.await?;
+    let status = match status.await {
+        Ok(status) => status,
+        Err(error) => {
+            remove(&new)?;
+            return Err(error);
+        }
+    };
     if !status.success() {
         let lines = last_lines(&log_path, 20).unwrap_or_default();
         bail!("Maven failed ({status}); the end of {}:\n{}", log_path.display(), lines.join("\n"));
@@ -69,6 +79,7 @@ pub(crate) async fn fetch(tools: &Tools, progress: &Progress, cancel: &Cancellat
     step.note("unpacking");
     unpack_postgres(&new.join("postgres")).await?;
     choose_redis(&new.join("redis"))?;
+    remove(&new.join(".maven"))?;
     fs::write(new.join(SERVERS_STAMP), &wanted).context("cannot write the servers' stamp")?;
     let old = parent.join("servers.old");
     remove(&old)?;
@@ -136,6 +147,17 @@ fn redis_platform(os: &str, arch: &str) -> Result<&'static str> {
         ("macos", "aarch64") => "-darwin-arm64",
         _ => bail!("there is no Redis program for {os} on {arch}; use docker-compose.yml there"),
     })
+}
+
+/// Removes what interrupted fetches left.
+fn remove_unfinished(parent: &Path) -> Result<()> {
+    for entry in fs::read_dir(parent).with_context(|| format!("cannot list {}", parent.display()))? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn remove(folder: &Path) -> Result<()> {

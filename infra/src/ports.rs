@@ -1,6 +1,7 @@
 //! The ports of a stack: chosen once, then kept until a flag says otherwise.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::time::Duration;
 
@@ -21,6 +22,13 @@ pub(crate) struct Ports {
     pub(crate) registry: u16,
     pub(crate) postgres: u16,
     pub(crate) redis: u16,
+}
+
+impl Ports {
+    fn all(&self) -> [u16; 6] {
+        let Self { http, kafka, kafka_controller, registry, postgres, redis } = *self;
+        [http, kafka, kafka_controller, registry, postgres, redis]
+    }
 }
 
 impl Default for Ports {
@@ -62,19 +70,22 @@ impl PortFlags {
     /// the stack itself holds it.
     pub(crate) fn choose(&self, last: Option<Ports>, usable: impl Fn(u16) -> bool) -> Ports {
         let usual = Ports::default();
-        let mut taken: BTreeSet<u16> = self.named().into_iter().flatten().collect();
-        let mut candidates = {
-            let offset = u16::try_from(std::process::id() % u32::from(FREE_RANGE.end - FREE_RANGE.start))
-                .expect("the rest is less than the length of a range of u16");
-            FREE_RANGE.skip(offset.into()).chain(FREE_RANGE)
-        };
+        let named: BTreeSet<u16> = self.named().into_iter().flatten().collect();
+        // What the stack had stays reserved for the server that had it.
+        let mut taken: BTreeSet<u16> =
+            last.iter().flat_map(Ports::all).chain(named.iter().copied()).collect();
+        // A random beginning, so that two stacks that are started at once don't find the same ports free.
+        let random = RandomState::new().build_hasher().finish();
+        let skipped =
+            usize::try_from(random % FREE_RANGE.len() as u64).expect("less than the length of a range");
+        let mut candidates = FREE_RANGE.skip(skipped).chain(FREE_RANGE);
         let mut choose = |flag: Option<u16>, port: fn(&Ports) -> u16| {
             let last = last.as_ref().map(port);
             match (flag, last) {
                 (Some(port), _) => port,
                 (None, Some(port)) if !self.free_ports => port,
                 (None, None) if !self.free_ports => port(&usual),
-                (None, Some(port)) if usable(port) && taken.insert(port) => port,
+                (None, Some(port)) if usable(port) && !named.contains(&port) => port,
                 // With every port of the range taken, the usual one gives the error that says so.
                 (None, _) => candidates
                     .find(|&candidate| is_free(candidate) && taken.insert(candidate))
@@ -124,8 +135,7 @@ mod tests {
     use super::*;
 
     fn all(ports: Ports) -> BTreeSet<u16> {
-        let Ports { http, kafka, kafka_controller, registry, postgres, redis } = ports;
-        [http, kafka, kafka_controller, registry, postgres, redis].into()
+        ports.all().into()
     }
 
     #[test]

@@ -8,15 +8,18 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use nix::unistd::{User, chown, geteuid};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
 
 use crate::job::run_to_end;
 use crate::maven::SERVERS_STAMP;
 use crate::ports::loopback;
+use crate::process::{POLL, exists, program_of};
 use crate::server::Server;
 use crate::stack::{Stack, servers};
 
@@ -94,6 +97,7 @@ pub(crate) async fn command(stack: &Stack) -> Result<Command> {
         fs::rename(&unfinished, &home.data)
             .with_context(|| format!("cannot create {}", home.data.display()))?;
     }
+    clear_lock(&home.data).await?;
     let mut command = home.command("postgres");
     command.arg("-D").arg(&home.data);
     let mut set = |name: &str, value: &str| {
@@ -112,6 +116,29 @@ pub(crate) async fn command(stack: &Stack) -> Result<Command> {
         set("fsync", "off");
     }
     Ok(command)
+}
+
+/// Removes a `postmaster.pid` that would stop the start for ever: PostgreSQL believes in it while any process has the
+/// number in it, and after a kill -9 and a restart of the machine that may be a stranger.
+async fn clear_lock(data: &Path) -> Result<()> {
+    let path = data.join("postmaster.pid");
+    let Ok(content) = fs::read_to_string(&path) else { return Ok(()) };
+    let Some(pid) = content.lines().next().and_then(|line| line.trim().parse().ok()) else { return Ok(()) };
+    // A killed server is there until its parent has asked for its exit status.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while exists(pid) && program_of(pid).is_none() && Instant::now() < deadline {
+        sleep(POLL).await;
+    }
+    if exists(pid) && program_of(pid).is_none_or(|program| program != "postgres") {
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Whether a start failed only because processes of a killed server haven't noticed yet that it is gone.
+pub(crate) fn predecessor_is_leaving(log: &[String]) -> bool {
+    log.iter()
+        .any(|line| line.contains("pre-existing shared memory block") || line.contains("already exists"))
 }
 
 /// Asks for a session, as every client does; a server that is starting or stopping refuses.
@@ -207,6 +234,16 @@ mod tests {
         assert!(everyone_may_enter(&inner));
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
         assert!(!everyone_may_enter(&inner));
+    }
+
+    #[tokio::test]
+    async fn a_lock_with_the_number_of_a_stranger_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = folder.path().join("postmaster.pid");
+        fs::write(&lock, format!("{}\n/data\n", std::process::id())).unwrap();
+        clear_lock(folder.path()).await.unwrap();
+        assert!(!lock.exists());
+        clear_lock(folder.path()).await.unwrap();
     }
 
     #[test]

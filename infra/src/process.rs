@@ -142,10 +142,21 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// The name of the program that runs as process `pid`; `None` when there is none, or only a zombie.
+pub(crate) fn program_of(pid: i32) -> Option<String> {
+    inspect(pid).filter(|process| !process.zombie).map(|process| process.name)
+}
+
+/// Whether the system still knows the process `pid`, if only as a zombie.
+pub(crate) fn exists(pid: i32) -> bool {
+    inspect(pid).is_some()
+}
+
 #[derive(Debug)]
 struct Inspected {
     started: String,
     zombie: bool,
+    name: String,
 }
 
 #[cfg(target_os = "linux")]
@@ -156,7 +167,8 @@ fn inspect(pid: i32) -> Option<Inspected> {
     // Field 22 of the file, counted in clock ticks since the boot; the state is field 3.
     let ticks = fields.nth(18)?;
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    Some(Inspected { started: format!("{ticks}@{}", boot.trim()), zombie: matches!(state, "Z" | "X") })
+    let name = stat.split_once('(')?.1.rsplit_once(')')?.0.to_owned();
+    Some(Inspected { started: format!("{ticks}@{}", boot.trim()), zombie: matches!(state, "Z" | "X"), name })
 }
 
 /// The fields of `/proc/PID/stat` from the third on. The second is the name in parentheses, and may contain anything.
@@ -167,10 +179,13 @@ fn fields_after_name(stat: &str) -> Option<std::str::SplitAsciiWhitespace<'_>> {
 
 #[cfg(not(target_os = "linux"))]
 fn inspect(pid: i32) -> Option<Inspected> {
-    let ps = std::process::Command::new("ps").args(["-o", "state=,lstart=", "-p", &pid.to_string()]).output();
-    let line = String::from_utf8(ps.ok()?.stdout).ok()?;
-    let (state, started) = line.trim().split_once(' ')?;
-    Some(Inspected { started: started.trim().to_owned(), zombie: state.starts_with('Z') })
+    let field = |name: &str| {
+        let ps = std::process::Command::new("ps").args(["-o", name, "-p", &pid.to_string()]).output().ok()?;
+        let text = String::from_utf8(ps.stdout).ok()?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    };
+    let zombie = field("state=")?.starts_with('Z');
+    Some(Inspected { started: field("lstart=")?, zombie, name: field("ucomm=")? })
 }
 
 /// `(pid, parent, resident bytes)` of every process that can be seen.
@@ -293,6 +308,20 @@ mod tests {
         assert_eq!(file.recorded(), None);
         file.remove().unwrap();
         file.remove().unwrap();
+    }
+
+    #[test]
+    fn a_zombie_exists_but_runs_no_program() {
+        let (mut child, process) = child("exec sleep 600");
+        child.kill().unwrap();
+        while process.is_alive() {
+            std::thread::sleep(POLL);
+        }
+        assert!(exists(process.pid));
+        assert_eq!(program_of(process.pid), None);
+        child.wait().unwrap();
+        assert!(!exists(process.pid));
+        assert!(program_of(std::process::id().cast_signed()).is_some());
     }
 
     #[test]

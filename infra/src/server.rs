@@ -93,7 +93,9 @@ impl Server {
             // What PostgreSQL calls fast shutdown: sessions are ended, the data is written.
             Self::Postgres => (Signal::SIGINT, Duration::from_secs(15)),
             Self::Kafka => (Signal::SIGTERM, Duration::from_secs(20)),
-            Self::Registry | Self::Writ => (Signal::SIGTERM, Duration::from_secs(15)),
+            Self::Registry => (Signal::SIGTERM, Duration::from_secs(15)),
+            // It gives its roles 20 seconds to finish what they began.
+            Self::Writ => (Signal::SIGTERM, Duration::from_secs(25)),
             Self::Redis => (Signal::SIGTERM, Duration::from_secs(5)),
         }
     }
@@ -145,16 +147,7 @@ pub(crate) async fn start(
     tools: &Tools,
     cancel: &CancellationToken,
 ) -> Result<Started> {
-    let run_file = stack.run_file(server);
-    let port = server.port(&stack.ports);
-    if let Some(process) = run_file.living() {
-        if process.port != port {
-            bail!(
-                "{} of this stack runs on port {}, not {port}; stop it first with `cargo dev down`",
-                server.title(),
-                process.port
-            );
-        }
+    if let Some(process) = stack.run_file(server).living() {
         wait_until_ready(server, stack, &process, None, cancel).await?;
         return Ok(Started::Before);
     }
@@ -167,6 +160,23 @@ pub(crate) async fn start(
             );
         }
     }
+    let mut attempts = 0;
+    loop {
+        let error = match launch(server, stack, tools, cancel).await {
+            Ok(child) => return Ok(Started::Now(child)),
+            Err(error) => error,
+        };
+        attempts += 1;
+        let log = last_lines(&stack.log(server.name()), 20).unwrap_or_default();
+        let again = server == Server::Postgres && attempts < 20 && postgres::predecessor_is_leaving(&log);
+        if !again || cancel.is_cancelled() {
+            return Err(error);
+        }
+        sleep(Duration::from_millis(250)).await;
+    }
+}
+
+async fn launch(server: Server, stack: &Stack, tools: &Tools, cancel: &CancellationToken) -> Result<Child> {
     let mut command = tokio::select! {
         command = server.command(stack, tools) => command,
         () = cancel.cancelled() => bail!("interrupted"),
@@ -181,9 +191,10 @@ pub(crate) async fn start(
     let mut child = command
         .spawn()
         .with_context(|| format!("cannot run {}", Path::new(command.get_program()).display()))?;
-    let process = Process::of(child.id().cast_signed(), port);
+    let process = Process::of(child.id().cast_signed(), server.port(&stack.ports));
     let mut process = process.with_context(|| format!("cannot see the process of {}", server.title()))?;
     process.version = (server == Server::Writ).then(|| tools.writ_version()).flatten();
+    let run_file = stack.run_file(server);
     run_file.write(&process)?;
     if let Err(error) = wait_until_ready(server, stack, &process, Some(&mut child), cancel).await {
         process.stop(Signal::SIGTERM, Duration::from_secs(5), std::future::pending()).await?;
@@ -192,7 +203,7 @@ pub(crate) async fn start(
         run_file.remove()?;
         return Err(error);
     }
-    Ok(Started::Now(child))
+    Ok(child)
 }
 
 async fn wait_until_ready(

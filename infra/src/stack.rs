@@ -95,9 +95,19 @@ impl Stack {
             let folder = self.dir.join(folder);
             fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         }
-        let addresses = self.environment().into_iter().map(|(name, value)| (name.to_owned(), value.into()));
-        let file = StackFile { ports: self.ports, addresses: addresses.collect() };
-        write_atomically(&self.dir.join("stack.json"), &serde_json::to_vec_pretty(&file)?)
+        self.save_ports(Some(self.ports))
+    }
+
+    /// Writes `stack.json`, or removes it: a stack without ports hasn't been started.
+    pub(crate) fn save_ports(&self, ports: Option<Ports>) -> Result<()> {
+        let path = self.dir.join("stack.json");
+        let Some(ports) = ports else {
+            return fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()));
+        };
+        let stack = Self { ports, ..self.clone() };
+        let addresses = stack.environment().into_iter().map(|(name, value)| (name.to_owned(), value.into()));
+        let file = StackFile { ports, addresses: addresses.collect() };
+        write_atomically(&path, &serde_json::to_vec_pretty(&file)?)
     }
 
     /// Makes this command the only one that starts or stops servers of the stack, until the lock is dropped.

@@ -12,13 +12,15 @@ use crate::ports::PortFlags;
 use crate::progress::Progress;
 use crate::stack::{Stack, lock_file, workspace};
 use crate::up::{start_backing, stop_all};
-use crate::{cargo, prerequisites};
+use crate::{cargo, maven, prerequisites};
 
 /// Starts a stack on free ports, runs `cargo test` on it, and takes it down. Returns the exit code of the tests.
 ///
 /// The tests find the servers by the `WRIT_*` variables; `WRIT_TEST_STACK=1` tells them that these may be used for tests.
 pub(crate) async fn test(args: &[String], keep: bool, interrupt: &Interrupt) -> Result<u8> {
     let tools = prerequisites::find()?;
+    let progress = Progress::new();
+    maven::fetch(&tools, &progress, &interrupt.stop).await?;
     let dir = workspace().join(".writ/test");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let _lock = lock_file(&dir.with_extension("lock"))
@@ -33,7 +35,7 @@ pub(crate) async fn test(args: &[String], keep: bool, interrupt: &Interrupt) -> 
     stack.save()?;
     let mut children = Default::default();
     let result = async {
-        start_backing(&stack, &tools, &Progress::new(), &interrupt.stop, &mut children).await?;
+        start_backing(&stack, &tools, &progress, &interrupt.stop, &mut children).await?;
         run(&stack, args, &interrupt.stop).await
     };
     let result = result.await;

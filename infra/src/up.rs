@@ -43,14 +43,19 @@ type Children = BTreeMap<Server, Child>;
 /// Starts what doesn't run yet, and stays until Ctrl-C stops all of it (without `--detach`).
 pub(crate) async fn up(stack: &Stack, options: &Options, interrupt: &Interrupt) -> Result<()> {
     let tools = prerequisites::find()?;
-    let lock = stack.lock()?;
-    let stack = Stack::with_ports(stack.dir(), choose_ports(stack, &options.ports)?)?;
-    stack.save()?;
     let progress = Progress::new();
+    // Before the ports are chosen, so that what is free then is still free at the start.
+    maven::fetch(&tools, &progress, &interrupt.stop).await?;
+    let lock = stack.lock()?;
+    let last = last_ports(stack.dir())?;
+    let stack = Stack::with_ports(stack.dir(), choose_ports(stack, last, &options.ports)?)?;
+    stack.save()?;
     let mut children = Children::new();
     if let Err(error) = bring_up(&stack, tools, options, &progress, interrupt, &mut children).await {
         eprintln!("Stopping what was started.");
         stop_all(&stack, |server| children.contains_key(&server), &interrupt.force).await?;
+        // What didn't work is no precedent for the next start.
+        stack.save_ports(last)?;
         return Err(error);
     }
     println!("\n{}", addresses(&stack, options));
@@ -64,17 +69,31 @@ pub(crate) async fn up(stack: &Stack, options: &Options, interrupt: &Interrupt) 
 }
 
 /// The ports for this start: see [`PortFlags::choose`].
-pub(crate) fn choose_ports(stack: &Stack, flags: &PortFlags) -> Result<Ports> {
-    let last = last_ports(stack.dir())?;
-    let own: Vec<u16> = Server::ALL
+///
+/// # Errors
+/// A server that runs listens on another port than the flags say.
+fn choose_ports(stack: &Stack, last: Option<Ports>, flags: &PortFlags) -> Result<Ports> {
+    let running: Vec<_> = Server::ALL
         .into_iter()
-        .filter_map(|server| Some((server, stack.run_file(server).living()?)))
-        .flat_map(|(server, process)| match (server, last) {
-            (Server::Kafka, Some(last)) => vec![process.port, last.kafka_controller],
-            _ => vec![process.port],
-        })
+        .filter_map(|server| Some((server, stack.run_file(server).living()?.port)))
         .collect();
-    Ok(flags.choose(last, |port| own.contains(&port) || is_free(port)))
+    let is_own = |port| {
+        running.iter().any(|(server, own)| {
+            *own == port
+                || (*server == Server::Kafka && last.is_some_and(|last| last.kafka_controller == port))
+        })
+    };
+    let ports = flags.choose(last, |port| is_own(port) || is_free(port));
+    for (server, port) in running {
+        if server.port(&ports) != port {
+            bail!(
+                "{} of this stack runs on port {port}, not {}; stop it first with `cargo dev down`",
+                server.title(),
+                server.port(&ports)
+            );
+        }
+    }
+    Ok(ports)
 }
 
 async fn bring_up(
@@ -104,7 +123,7 @@ async fn bring_up(
     Ok(())
 }
 
-/// Fetches and starts Kafka, the registry, PostgreSQL and Redis, all at once.
+/// Starts Kafka, the registry, PostgreSQL and Redis, all at once.
 pub(crate) async fn start_backing(
     stack: &Stack,
     tools: &Tools,
@@ -112,7 +131,6 @@ pub(crate) async fn start_backing(
     cancel: &CancellationToken,
     children: &mut Children,
 ) -> Result<()> {
-    maven::fetch(tools, progress, cancel).await?;
     let mut starts = JoinSet::new();
     for server in Server::BACKING {
         let (stack, tools, cancel, progress) =

@@ -107,27 +107,29 @@ pub fn decide(model: &Model, state: Option<&State>, request: &Request<'_>) -> Re
     let state = state.filter(|state| !state.deleted);
     check_existence(command, state, request.expected_version)?;
 
-    let input = command.parse_input(request.input).map_err(|errors| Rejection::Invalid { errors })?;
+    let mut input = command.parse_input(request.input).map_err(|errors| Rejection::Invalid { errors })?;
     check_transition(model, command, state)?;
 
-    // In expressions an input that was left out is null.
-    let mut visible = input.clone();
-    for name in command.input.keys() {
-        visible.entry(name.clone()).or_insert(Value::Null);
-    }
+    // In expressions an input that was left out is null; in the event it is what it was before.
+    let absent: Vec<&String> = command.input.keys().filter(|name| !input.contains_key(*name)).collect();
+    input.extend(absent.iter().map(|name| ((*name).clone(), Value::Null)));
     let scope = Scope {
         id: request.id,
-        input: &visible,
+        input: &input,
         state: state.map(|state| &state.fields),
         now: request.now,
         actor: request.actor,
     };
     check_guards(command, &scope)?;
     let assigned = assign(model, command, event, &scope)?;
+    for name in absent {
+        input.swap_remove(name);
+    }
     let fields = record(event, state, input, assigned)?;
     if command.creates {
         check_key(model, request.id, &fields)?;
     }
+    check_encodable(event, &fields)?;
     Ok(Decision { event: event.name.clone(), fields })
 }
 
@@ -254,6 +256,15 @@ fn check_key(model: &Model, id: Uuid, fields: &Object) -> Result<(), Rejection> 
         return Ok(());
     }
     Err(Rejection::Failed { detail: format!("{id} is not the id of the {} with {key} `{text}`", model.name) })
+}
+
+/// A kept value can be older than the declaration, say a decimal of more digits. That is the command's failure, here,
+/// not the failure of the batch that would write the event.
+fn check_encodable(event: &Event, fields: &Object) -> Result<(), Rejection> {
+    event
+        .codec
+        .encode(fields, &mut Vec::new())
+        .map_err(|error| Rejection::Failed { detail: error.to_string() })
 }
 
 #[cfg(test)]

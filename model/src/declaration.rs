@@ -10,8 +10,18 @@ use crate::expression::Compiled;
 use crate::value::{Decimal, Value};
 
 mod check;
+mod commands;
+mod events;
+mod expressions;
+mod fields;
 mod identity;
 mod input;
+mod model;
+mod names;
+mod report;
+mod state_machine;
+mod types;
+mod yaml;
 
 /// All models of one application.
 #[derive(Debug, Clone)]
@@ -23,7 +33,8 @@ pub struct Models {
 }
 
 impl Models {
-    /// Parses and checks all files together. Errors: every finding of every file, in file order.
+    /// Parses and checks all files together. Errors: every finding of every file, in file order. A finding about `app`
+    /// itself names no file.
     pub fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnostic>> {
         check::check(app, sources)
     }
@@ -96,11 +107,32 @@ pub struct Field {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Type {
     /// Unicode text without NUL. Lengths in characters.
-    Text { min_length: Option<u64>, max_length: Option<u64>, pattern: Option<Pattern> },
+    Text {
+        /// The least number of characters.
+        min_length: Option<u64>,
+        /// The greatest number of characters.
+        max_length: Option<u64>,
+        /// What the whole text must match.
+        pattern: Option<Pattern>,
+    },
     /// A 64-bit signed integer.
-    Integer { min: Option<i64>, max: Option<i64> },
+    Integer {
+        /// The least value.
+        min: Option<i64>,
+        /// The greatest value.
+        max: Option<i64>,
+    },
     /// An exact decimal number of at most `precision` digits, `scale` of them after the point.
-    Decimal { precision: u32, scale: u32, min: Option<Decimal>, max: Option<Decimal> },
+    Decimal {
+        /// The number of all digits, 1 to 38.
+        precision: u32,
+        /// The number of digits after the point, at most `precision`.
+        scale: u32,
+        /// The least value.
+        min: Option<Decimal>,
+        /// The greatest value.
+        max: Option<Decimal>,
+    },
     /// true or false.
     Boolean,
     /// An instant, in milliseconds.
@@ -118,9 +150,21 @@ pub enum Type {
     /// One of the names.
     Enum(Vec<String>),
     /// The id of an aggregate of the model `to`. JSON may give the natural key instead, where `to` has one.
-    Ref { to: String, key: Option<KeyOf> },
+    Ref {
+        /// The name of the referenced model.
+        to: String,
+        /// How its ids come from its natural key, if it has one.
+        key: Option<KeyOf>,
+    },
     /// Any number of items of one type.
-    List { of: Box<Field>, min_length: Option<u64>, max_length: Option<u64> },
+    List {
+        /// What each item is. The field is called `item`.
+        of: Box<Field>,
+        /// The least number of items.
+        min_length: Option<u64>,
+        /// The greatest number of items.
+        max_length: Option<u64>,
+    },
     /// Named parts.
     Object(IndexMap<String, Field>),
     /// Any JSON.

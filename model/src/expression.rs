@@ -1,4 +1,8 @@
 //! CEL: parsed by the `cel` crate, typed against the declarations, evaluated exactly.
+//!
+//! A source passes `parse` (text to the crate's tree, within limits), `check` (that tree to a typed one, or all its
+//! faults) and `fit` (the typed tree to the type that its place asks for), once, when the models are loaded;
+//! `evaluate` then runs for every command. The user's reference is `docs/expressions.md`.
 
 mod check;
 mod convert;
@@ -22,8 +26,8 @@ use uuid::Uuid;
 
 use self::check::Checker;
 use self::tree::Typed;
-use crate::declaration::{Field, Type};
 use crate::decide::Actor;
+use crate::declaration::{Field, Type};
 use crate::value::{Object, Timestamp, Value};
 
 /// The names that an expression may use.

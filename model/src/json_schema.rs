@@ -14,10 +14,18 @@ enum Side {
 
 /// The body of a command.
 pub fn of_input(command: &Command) -> Json {
-    let required = |field: &Field| !field.optional && field.default.is_none();
+    let required = |field: &Field| !command.partial && !field.optional && field.default.is_none();
     let mut schema = object(&command.input, Side::Request, required);
-    if let (Some(doc), Json::Object(members)) = (&command.doc, &mut schema) {
-        members.insert("description".to_owned(), json!(doc));
+    if !command.creates {
+        // What is absent keeps its value, so the default of the declaration is not what the caller gets.
+        for name in &command.state_inputs {
+            if let Some(property) = schema["properties"][name].as_object_mut() {
+                property.remove("default");
+            }
+        }
+    }
+    if let Some(doc) = &command.doc {
+        schema["description"] = json!(doc);
     }
     schema
 }
@@ -150,3 +158,6 @@ fn pruned(mut schema: Json) -> Json {
 pub fn of_language() -> Json {
     todo!()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,8 @@
 //! so nothing here can fail for a reason outside its arguments.
 //!
 //! The modules stand in the order in which data passes them: a model file becomes a checked [`Model`]
-//! ([`declaration`]), a JSON body becomes a typed [`Value`] ([`value`]), [`decide`] turns a command into an event,
-//! [`evolve`] merges the event into the state, and [`avro`] carries it to Kafka.
+//! ([`declaration`]), a JSON body becomes a typed [`Value`] ([`value`]), [`decide()`] turns a command into an event,
+//! [`evolve()`] merges the event into the state, and [`avro`] carries it to Kafka.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -247,7 +247,7 @@ pub(crate) fn any_json() -> impl Strategy<Value = serde_json::Value> {
         any::<bool>().prop_map(serde_json::Value::from),
         any::<i64>().prop_map(serde_json::Value::from),
         any::<u64>().prop_map(serde_json::Value::from),
-        any::<i32>().prop_map(|number| serde_json::Value::from(f64::from(number) / 4.0)),
+        prop::num::f64::NORMAL.prop_map(serde_json::Value::from),
         "[^\0]{0,12}".prop_map(serde_json::Value::from),
     ];
     leaf.prop_recursive(3, 16, 4, |inner| {

@@ -161,4 +161,6 @@ pub fn object_to_json(object: &Object) -> serde_json::Value {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Options of every Kafka client, and the watch over whether Kafka is there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -9,8 +10,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use writ_model::Models;
 
-use crate::readiness::Readiness;
+use crate::readiness::{Readiness, report};
+use crate::topics;
 
 /// Limit of one metadata or admin request.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,6 +21,8 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pause between two such requests.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// The same while Kafka doesn't answer.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// Where Kafka is and how topics are made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -68,17 +73,32 @@ impl Options {
     }
 }
 
-/// Reports whether Kafka answers, every few seconds, until cancelled.
-pub async fn watch(options: Options, readiness: watch::Sender<Readiness>, cancel: CancellationToken) {
-    let consumer: BaseConsumer = match options.client("probe").create() {
-        Ok(consumer) => consumer,
-        Err(error) => {
-            readiness.send_replace(Readiness::Waiting(format!("the Kafka options are invalid: {error}")));
-            cancel.cancelled().await;
-            return;
+/// Makes the topics as soon as Kafka is there, and then reports whether it answers, until cancelled.
+///
+/// # Errors
+/// The topics in Kafka don't fit the configuration, or the options are invalid.
+pub async fn watch(
+    options: Options,
+    models: &Models,
+    readiness: watch::Sender<Readiness>,
+    cancel: CancellationToken,
+) -> Result<(), topics::Error> {
+    loop {
+        match topics::ensure(&options, models).await {
+            Ok(()) => break,
+            Err(error @ topics::Error::PartitionsChanged { .. }) => return Err(error),
+            Err(error) => report(&readiness, "Kafka", Readiness::Waiting(error.to_string())),
         }
-    };
-    let consumer = std::sync::Arc::new(consumer);
+        tokio::select! {
+            () = cancel.cancelled() => return Ok(()),
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+    let consumer: BaseConsumer = options.client("probe").create().map_err(|error| topics::Error::Kafka {
+        brokers: options.brokers.clone(),
+        detail: error.to_string(),
+    })?;
+    let consumer = Arc::new(consumer);
     loop {
         let probe = consumer.clone();
         // Blocking in librdkafka, so not on the runtime's own threads.
@@ -90,13 +110,13 @@ pub async fn watch(options: Options, readiness: watch::Sender<Readiness>, cancel
         .await;
         let pause = match answer {
             Ok(Ok(())) => {
-                readiness.send_if_modified(|now| change(now, Readiness::Ready));
+                report(&readiness, "Kafka", Readiness::Ready);
                 PROBE_INTERVAL
             }
             Ok(Err(error)) => {
                 let reason = format!("Kafka at {} doesn't answer: {error}", options.brokers);
-                readiness.send_if_modified(|now| change(now, Readiness::Waiting(reason)));
-                Duration::from_millis(500)
+                report(&readiness, "Kafka", Readiness::Waiting(reason));
+                RETRY
             }
             Err(panicked) => {
                 tracing::error!(error = %panicked, "the Kafka probe panicked");
@@ -104,20 +124,8 @@ pub async fn watch(options: Options, readiness: watch::Sender<Readiness>, cancel
             }
         };
         tokio::select! {
-            () = cancel.cancelled() => return,
+            () = cancel.cancelled() => return Ok(()),
             () = tokio::time::sleep(pause) => {}
         }
     }
-}
-
-fn change(now: &mut Readiness, to: Readiness) -> bool {
-    if *now == to {
-        return false;
-    }
-    match &to {
-        Readiness::Ready => tracing::info!("Kafka answers"),
-        Readiness::Waiting(reason) => tracing::warn!(reason, "Kafka is missing"),
-    }
-    *now = to;
-    true
 }

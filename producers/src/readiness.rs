@@ -32,3 +32,18 @@ impl Part {
         *self.state.borrow() == Readiness::Ready
     }
 }
+
+/// Publishes the state of `part` and logs it when it has changed.
+pub fn report(readiness: &watch::Sender<Readiness>, part: &str, now: Readiness) {
+    readiness.send_if_modified(|before| {
+        if *before == now {
+            return false;
+        }
+        match &now {
+            Readiness::Ready => tracing::info!("{part} is ready"),
+            Readiness::Waiting(reason) => tracing::warn!(reason, "{part} is not ready"),
+        }
+        *before = now;
+        true
+    });
+}

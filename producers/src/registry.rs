@@ -10,12 +10,19 @@ use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_sch
 use schema_registry_converter::error::SRCError;
 use schema_registry_converter::schema_registry_common::{SchemaType, SuppliedSchema};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use writ_model::Models;
 
+use crate::readiness::Readiness;
 use crate::topics::Topics;
 
 /// Limit of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two looks at whether the registry is there.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// The same while it isn't.
+const RETRY: Duration = Duration::from_millis(500);
 /// Consumers of other teams read tomorrow's events with yesterday's schema, and the other way round (DESIGN 5).
 const COMPATIBILITY: &str = "FULL_TRANSITIVE";
 /// Of bodies in the Confluent API.
@@ -166,6 +173,53 @@ impl Registry {
         let schema = Arc::new(schema);
         self.inner.schemas.write().insert(id, schema.clone());
         Ok(schema)
+    }
+
+    /// Registers the schemas as soon as the registry is there, hands their ids over, and then reports whether the
+    /// registry answers, until cancelled.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: an event has changed in a way that breaks its readers.
+    pub async fn watch(
+        &self,
+        models: &Models,
+        topics: &Topics,
+        ids: watch::Sender<Option<SchemaIds>>,
+        readiness: watch::Sender<Readiness>,
+        cancel: CancellationToken,
+    ) -> Result<(), Error> {
+        loop {
+            let answer = if ids.borrow().is_some() {
+                self.ping().await
+            } else {
+                self.register(models, topics).await.map(|registered| drop(ids.send_replace(Some(registered))))
+            };
+            let pause = match answer {
+                Ok(()) => {
+                    crate::readiness::report(&readiness, "the schema registry", Readiness::Ready);
+                    PROBE_INTERVAL
+                }
+                Err(error @ Error::Refused { .. }) => return Err(error),
+                Err(error) => {
+                    let waiting = Readiness::Waiting(error.to_string());
+                    crate::readiness::report(&readiness, "the schema registry", waiting);
+                    RETRY
+                }
+            };
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        let answer = self.inner.http.get(format!("{}/config", self.inner.url)).send().await;
+        let answer = answer.map_err(|error| self.unavailable(error.to_string()))?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        Err(self.unavailable(format!("HTTP {}", answer.status())))
     }
 
     async fn set_compatibility(&self, subject: &str) -> Result<(), Error> {

@@ -1,8 +1,13 @@
 //! Everything PostgreSQL. In the order in which data passes: [`tables`] (derived from the models), [`projector`]
 //! (events become rows), [`query`] (rows become answers), [`positions`] (read your writes).
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 use serde::{Deserialize, Serialize};
 
+mod database;
+mod metric;
+pub mod tables;
 pub mod projector;
 pub mod query;
 pub mod positions;

@@ -1,31 +1,83 @@
-//! Reads the event topics and writes the rows.
+//! The projector: reads the event topics and keeps one row per aggregate.
+//!
+//! ```text
+//! poll ─► batch (decode) ─► one transaction: offsets (fence) ─► rows (read, fold, write) ─► commit ─► poll
+//! ```
+//!
+//! **Exactly once**, whatever is killed. The place in each partition is a row of `writ_offsets` and moves in the
+//! transaction that writes the rows, so PostgreSQL holds both or neither; Kafka's own committed offset is only a hint
+//! for people who look at the group's lag. On every assignment the consumer is set to PostgreSQL's offset.
+//!
+//! Two processes may believe that they own a partition, for as long as a rebalance takes. Each transaction begins with
+//! `UPDATE writ_offsets SET next = new WHERE next = old`. The first one holds the row's lock; the other waits for it,
+//! then finds another `next`, changes no row, and rolls back: it is fenced, and asks for its place again. Rows are read
+//! after that lock was taken, so a fold never begins from a row that somebody else is changing: an aggregate's events
+//! are all in one partition.
+//!
+//! The group's consumer, the batch and the transaction are used by one thread, in turn. Kafka changes the assignment
+//! only while that thread polls, so never between the first and the last statement of a batch; records that were
+//! polled before a change are dropped, and read again by whoever owns them then.
+//!
+//! Against duplicates *within* the topic, the first event with a version wins ([`rows`]).
+//!
+//! Anything that fails leaves through one door: the batch is dropped, the reason stands in readiness, and after a
+//! pause the tables are checked, the offsets read, and the consumer is set to them. That is also how a dropped schema
+//! comes back: no tables, so they are made; no offsets, so everything is read from the beginning.
+
+mod batch;
+mod kafka;
+mod offsets;
+mod rows;
+mod work;
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use writ_model::Models;
+use writ_producers::kafka as producers_kafka;
 use writ_producers::readiness::Readiness;
 use writ_producers::registry::Registry;
-use writ_producers::kafka;
 
-/// Why the projector can't run at all. What may pass (a server that is away) is retried and shown in readiness instead.
+use work::Projector;
+
+/// Why the projector can't run at all. What may pass (a server that is away) is retried, and shown in readiness.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The options can't work.
     #[error(transparent)]
     Options(#[from] crate::InvalidOptions),
+    /// librdkafka refuses its options.
+    #[error("the projector's Kafka consumer can't be made: {0}")]
+    Consumer(#[from] rdkafka::error::KafkaError),
+    /// The system gives no thread.
+    #[error("the projector's thread can't be started: {0}")]
+    Thread(#[from] std::io::Error),
+    /// A fault of this program; the message is in the log.
+    #[error("the projector's thread panicked")]
+    Panicked,
 }
 
-/// Runs until `cancel`; returns after a clean end.
+/// Runs until `cancel`; returns after the last transaction has ended and the group has been left.
 pub async fn run(
     options: crate::Options,
-    kafka: kafka::Options,
+    kafka: producers_kafka::Options,
     registry: Registry,
     models: Arc<Models>,
     cancel: CancellationToken,
     readiness: watch::Sender<Readiness>,
 ) -> Result<(), Error> {
-    let _ = (options, kafka, registry, models, cancel, readiness);
-    todo!()
+    // If this future is dropped, the thread ends as well.
+    let cancel = cancel.child_token();
+    let _guard = cancel.clone().drop_guard();
+    let projector = Projector::new(&options, &kafka, registry, models, cancel, readiness)?;
+    let (done, ended) = oneshot::channel();
+    // librdkafka blocks, so not on the runtime's threads. The channel tells of a panic by being dropped.
+    let thread = std::thread::Builder::new().name("writ-projector".into()).spawn(move || {
+        projector.run();
+        let _ = done.send(());
+    })?;
+    let outcome = ended.await.map_err(|_| Error::Panicked);
+    let _ = thread.join();
+    outcome
 }

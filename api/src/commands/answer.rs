@@ -210,3 +210,6 @@ pub(crate) fn of_error(error: Error, command_id: Uuid) -> Problem {
             .of_command(command_id),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,7 +150,7 @@ fn within_input(mut problem: Problem) -> Problem {
     for error in &mut problem.errors {
         error.pointer.insert_str(0, "/input");
     }
-    problem
+    if problem.errors.is_empty() { problem } else { Problem::of_errors(problem.kind, problem.errors) }
 }
 
 /// Enqueues, and waits while too many commands are under way: a batch is in no hurry, and refusing a line would break

@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn the_derived_ids_never_change() {
         let identity = of("order", None, &Actor::default(), Some("k"));
-        insta::assert_snapshot!(format!("{} {}", identity.command, identity.aggregate), @"");
+        insta::assert_snapshot!(format!("{} {}", identity.command, identity.aggregate), @"87f49004-608e-53c5-8541-cb668934949c dfdd4041-29cd-51a4-b0f3-01a61e50da72");
     }
 
     #[test]

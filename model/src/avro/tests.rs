@@ -166,4 +166,27 @@ proptest! {
             prop_assert_eq!(object.len(), fields.len());
         }
     }
+
+    /// Any declaration may have become any other: the event is read, or refused with a reason.
+    #[test]
+    fn any_two_declarations_are_resolved_or_refused((old, object) in declared_object(), new in any_fields()) {
+        let old = EventCodec::new("shop.order.Placed", &old).unwrap();
+        let new = EventCodec::new("shop.order.Placed", &new).unwrap();
+        if let Ok(read) = new.decode(&old.schema, &encoded(&old, &object)) {
+            prop_assert!(read.keys().eq(new.fields.keys()));
+            let json = crate::value::object_to_json(&read);
+            prop_assert_eq!(crate::value::stored_from_json(&new.fields, &json), Ok(read));
+        }
+    }
+
+    #[test]
+    fn a_damaged_datum_is_decoded_or_refused(
+        (fields, object) in declared_object(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+    ) {
+        let codec = EventCodec::new("shop.order.Placed", &fields).unwrap();
+        let mut datum = encoded(&codec, &object);
+        let at = at.index(datum.len());
+        datum[at] = byte;
+        let _ = codec.decode(&codec.schema, &datum);
+    }
 }

@@ -4,8 +4,9 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::avro::EventCodec;
-use crate::declaration::{Field, Type};
+use crate::declaration::{Field, Guard, Type};
 use crate::evolve::evolve;
+use crate::expression::{Compiled, Env, Expected};
 use crate::testing::{any_fields, decimal, field, fields, object_of, optional, text};
 
 /// An order as `models/order.yaml` might have it, without the expressions.
@@ -219,6 +220,17 @@ fn a_natural_key_belongs_to_one_id() {
 }
 
 #[test]
+fn a_kept_value_that_the_event_no_longer_takes_fails_the_command() {
+    let model = order();
+    let mut order = placed(&model);
+    let state = order.state.as_mut().unwrap();
+    state.fields.insert("discount".into(), Value::Decimal("12345.678".parse().unwrap()));
+    let rejection = order.send("change", json!({ "note": "x" })).unwrap_err();
+    assert!(matches!(rejection, Rejection::Failed { detail } if detail.contains("discount")));
+    order.send("change", json!({ "discount": "1" })).unwrap();
+}
+
+#[test]
 fn rejections_survive_as_json() {
     let rejection = Rejection::Invalid {
         errors: vec![FieldError {
@@ -230,6 +242,90 @@ fn rejections_survive_as_json() {
     let json = serde_json::to_value(&rejection).unwrap();
     assert_eq!(json["reason"], "invalid");
     assert_eq!(serde_json::from_value::<Rejection>(json).unwrap(), rejection);
+}
+
+/// Two numbers that `swap` exchanges, `raise` adds to and `share` divides.
+fn pair() -> Model {
+    let bounded = || Type::Integer { min: Some(0), max: Some(100) };
+    let state = fields([field("left", bounded()), field("right", bounded())]);
+    let amount = || fields([optional("amount", Type::Integer { min: None, max: None })]);
+    let compile = |source: &str, input: &IndexMap<String, Field>, expected: Expected<'_>| {
+        let env = Env { input: Some(input), state: Some(&state) };
+        Compiled::compile(source, env, expected).unwrap()
+    };
+    let set = |input: &IndexMap<String, Field>, assignments: &[(&str, &str)]| -> IndexMap<String, Compiled> {
+        let compiled = |(name, source): &(&str, &str)| {
+            ((*name).to_owned(), compile(source, input, Expected::Field(&state[*name])))
+        };
+        assignments.iter().map(compiled).collect()
+    };
+    let guard = |source: &str, otherwise: &str| Guard {
+        that: compile(source, &amount(), Expected::Boolean),
+        otherwise: otherwise.into(),
+    };
+    let commands = [
+        Command { creates: true, ..command("create", state.clone(), "created") },
+        Command {
+            set: set(&fields([]), &[("left", "state.right"), ("right", "state.left")]),
+            ..command("swap", fields([]), "changed")
+        },
+        Command {
+            require: vec![
+                guard("input.amount != null", "An amount is needed."),
+                guard("input.amount > 0", "The amount must be positive."),
+            ],
+            set: set(&amount(), &[("left", "state.left + input.amount")]),
+            ..command("raise", amount(), "changed")
+        },
+        Command {
+            set: set(&amount(), &[("left", "state.left / input.amount")]),
+            ..command("share", amount(), "changed")
+        },
+    ];
+    let events =
+        [event("created", state.clone(), true, false), event("changed", state.clone(), false, false)];
+    model(state, None, None, commands, events)
+}
+
+#[test]
+fn assignments_all_see_the_old_state() {
+    let model = pair();
+    let mut pair = Aggregate::new(&model);
+    pair.send("create", json!({ "left": 1, "right": 2 })).unwrap();
+    pair.send("swap", json!({})).unwrap();
+    assert_eq!(pair.public(), json!({ "left": 2, "right": 1 }));
+}
+
+#[test]
+fn the_first_guard_that_fails_answers() {
+    let model = pair();
+    let mut pair = Aggregate::new(&model);
+    pair.send("create", json!({ "left": 1, "right": 2 })).unwrap();
+    let failed = |detail: &str| Err(Rejection::GuardFailed { detail: detail.into() });
+    assert_eq!(pair.send("raise", json!({})), failed("An amount is needed."));
+    assert_eq!(pair.send("raise", json!({ "amount": -1 })), failed("The amount must be positive."));
+    pair.send("raise", json!({ "amount": 5 })).unwrap();
+    assert_eq!(pair.public(), json!({ "left": 6, "right": 2 }));
+}
+
+#[test]
+fn a_value_that_cannot_be_computed_or_held_fails_the_command() {
+    let model = pair();
+    let mut pair = Aggregate::new(&model);
+    pair.send("create", json!({ "left": 1, "right": 2 })).unwrap();
+    let detail = |rejection: Result<Decision, Rejection>| match rejection {
+        Err(Rejection::Failed { detail }) => detail,
+        other => panic!("{other:?}"),
+    };
+    let held = detail(pair.send("raise", json!({ "amount": 100 })));
+    assert_eq!(
+        held,
+        "`state.left + input.amount` gives a value that `left` can't hold: /left: must be at most 100"
+    );
+    assert!(detail(pair.send("raise", json!({ "amount": i64::MAX }))).contains("state.left + input.amount"));
+    assert!(detail(pair.send("share", json!({ "amount": 0 }))).contains("zero"));
+    assert!(detail(pair.send("share", json!({}))).contains("null"));
+    assert_eq!(pair.public(), json!({ "left": 1, "right": 2 }));
 }
 
 /// A crud model of any fields, and bodies for `create` and then `update`.

@@ -1,8 +1,98 @@
-//! The check of all files together.
-use super::Models;
+//! The check of all files together: from YAML trees to models in which everything is resolved.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::report::Report;
+use super::types::{self, Directory};
+use super::yaml::{self, Kind, Node};
+use super::{Model, Models, fields, model, names};
 use crate::diagnostic::{Diagnostic, Source};
 
+/// See [`Models::check`].
 pub(super) fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnostic>> {
-    let _ = sources;
-    Ok(Models { app: app.to_owned(), models: indexmap::IndexMap::new() })
+    let mut found = Vec::new();
+    if !names::is_name(app) {
+        found.push(Diagnostic {
+            file: String::new(),
+            span: 0..0,
+            message: format!("{} is no name for an application", super::report::shown(app)),
+            hint: Some(
+                "`app` has only lower-case letters, digits and `_`: it is part of every event type".into(),
+            ),
+        });
+    }
+    let mut files: Vec<(Report<'_>, Vec<Node>)> = Vec::new();
+    let mut directory = Directory { app: app.to_owned(), models: HashMap::new() };
+    for source in sources {
+        let mut report = Report::new(source);
+        let mut documents = yaml::load(&mut report);
+        // `---` at the end of a file opens a document without content.
+        let empty = documents.roots.iter().filter(|root| root.is_null()).count();
+        if empty == documents.roots.len() && documents.intact {
+            let hint = "a model file starts with `model: NAME`";
+            report.error(&(0..0), "the file declares no model", hint);
+        }
+        documents.roots.retain(|root| !root.is_null());
+        if !documents.intact {
+            // So that references to a model that can't be read aren't called wrong.
+            directory.models.extend(named_in(&source.text).map(|name| (name, None)));
+        }
+        files.push((report, documents.roots));
+    }
+    for ((_, roots), source) in files.iter().zip(sources) {
+        for root in roots {
+            if let Some((name, key)) = heading(root, source) {
+                directory.models.entry(name).or_insert(key);
+            }
+        }
+    }
+
+    let mut models: IndexMap<String, Arc<Model>> = IndexMap::new();
+    let mut places: HashMap<String, String> = HashMap::new();
+    for ((report, roots), source) in files.iter_mut().zip(sources) {
+        for root in roots.iter() {
+            let Some((name, span)) = model::name(report, root) else { continue };
+            let before = places.get(&name).filter(|_| name != model::NAMELESS);
+            if let Some(place) = before {
+                let message = format!("the model `{name}` is declared twice, first in {place}");
+                report.error(&span, message, "rename one of them, or join them");
+            } else {
+                let (line, column) = source.location(span.start);
+                places.insert(name.clone(), format!("{}:{line}:{column}", source.name));
+            }
+            if let Some(model) = model::read(report, &directory, root, name.clone(), &span) {
+                models.entry(name).or_insert_with(|| Arc::new(model));
+            }
+        }
+    }
+    found.extend(files.into_iter().flat_map(|(report, _)| report.finish()));
+    if found.is_empty() { Ok(Models { app: app.to_owned(), models }) } else { Err(found) }
+}
+
+/// The name of the model in a document and the type of its natural key, without any report: that comes with the check
+/// of the document itself.
+fn heading(root: &Node, source: &Source) -> Option<(String, Option<super::Type>)> {
+    let name = root.get("model")?.value.scalar()?.text.clone();
+    let is_key = |node: &Node| {
+        node.get("key").and_then(|entry| entry.value.scalar()).and_then(|scalar| scalar.as_bool())
+            == Some(true)
+    };
+    let key = root.get("fields").and_then(|entry| match &entry.value.kind {
+        Kind::Map(entries) => entries.iter().find(|entry| is_key(&entry.value)),
+        _ => None,
+    });
+    let mut unread = Report::new(source);
+    let field =
+        key.and_then(|entry| fields::read(&mut unread, &Directory::default(), entry, fields::Place::Part));
+    let ty = field.map(|field| field.ty).filter(types::can_be_key);
+    Some((name, ty))
+}
+
+/// The names in lines `model: NAME`, of a text that is no valid YAML.
+fn named_in(text: &str) -> impl Iterator<Item = String> {
+    let names = text.lines().filter_map(|line| line.strip_prefix("model:")).map(str::trim);
+    names.filter(|name| names::is_name(name)).map(str::to_owned)
 }

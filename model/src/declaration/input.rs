@@ -17,19 +17,91 @@ impl Command {
             Ok(given) => (given, Vec::new()),
             Err(errors) => (Object::new(), errors),
         };
-        if let Some(members) = body.as_object() {
-            for (name, field) in self.input.iter().filter(|(name, _)| !members.contains_key(*name)) {
-                if !field.optional && field.default.is_none() {
-                    errors.push(FieldError {
-                        pointer: format!("/{name}"),
-                        code: "required".into(),
-                        detail: format!("`{name}` is required"),
-                    });
-                } else if !self.state_inputs.contains(name) {
-                    given.insert(name.clone(), field.default.clone().unwrap_or(Value::Null));
-                }
+        for (name, field) in self.input.iter().filter(|(name, _)| body.get(name).is_none()) {
+            if !field.optional && field.default.is_none() && body.is_object() {
+                errors.push(FieldError {
+                    pointer: format!("/{name}"),
+                    code: "required".into(),
+                    detail: format!("is missing; `{}` needs it", self.name),
+                });
+            } else if !self.state_inputs.contains(name) {
+                given.insert(name.clone(), field.default.clone().unwrap_or(Value::Null));
             }
         }
         if errors.is_empty() { Ok(given) } else { Err(errors) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use indexmap::IndexMap;
+    use serde_json::json;
+
+    use super::*;
+    use crate::declaration::{Field, Type};
+
+    fn command(creates: bool, partial: bool) -> Command {
+        let field = |name: &str, optional: bool| Field {
+            optional,
+            ..Field::plain(name, Type::Integer { min: None, max: None })
+        };
+        let defaulted = Field { default: Some(Value::Integer(7)), ..field("defaulted", false) };
+        let fields = [field("required", false), field("optional", true), defaulted, field("remark", true)];
+        Command {
+            name: "change".into(),
+            doc: None,
+            creates,
+            deletes: false,
+            input: fields.into_iter().map(|field| (field.name.clone(), field)).collect(),
+            state_inputs: vec!["required".into(), "optional".into(), "defaulted".into()],
+            partial,
+            require: vec![],
+            from: vec![],
+            to: None,
+            set: IndexMap::new(),
+            emits: "changed".into(),
+        }
+    }
+
+    fn parsed(command: &Command, body: serde_json::Value) -> String {
+        match command.parse_input(&body) {
+            Ok(object) => crate::value::object_to_json(&object).to_string(),
+            Err(errors) => errors
+                .iter()
+                .map(|error| format!("{} {}", error.pointer, error.code))
+                .collect::<Vec<_>>()
+                .join(", "),
+        }
+    }
+
+    #[test]
+    fn a_creating_command_fills_in_what_is_absent() {
+        let command = command(true, false);
+        let whole = r#"{"required":1,"optional":null,"defaulted":7,"remark":null}"#;
+        assert_eq!(parsed(&command, json!({ "required": 1 })), whole);
+        assert_eq!(parsed(&command, json!({})), "/required required");
+    }
+
+    #[test]
+    fn another_command_leaves_absent_fields_of_the_state_alone() {
+        let command = command(false, false);
+        assert_eq!(parsed(&command, json!({ "required": 1 })), r#"{"required":1,"remark":null}"#);
+        assert_eq!(parsed(&command, json!({ "optional": null })), "/required required");
+    }
+
+    #[test]
+    fn a_partial_command_takes_any_part() {
+        let command = Command {
+            state_inputs: command(false, true).input.into_keys().collect(),
+            ..command(false, true)
+        };
+        assert_eq!(parsed(&command, json!({})), "{}");
+        assert_eq!(parsed(&command, json!({ "optional": null })), r#"{"optional":null}"#);
+        assert_eq!(
+            parsed(&command, json!({ "required": "x", "other": 1 })),
+            "/required wrong_type, /other unknown_field"
+        );
+        assert_ne!(parsed(&command, json!({ "required": null })), r#"{"required":null}"#);
+        assert_eq!(parsed(&command, json!([])), " wrong_type");
     }
 }

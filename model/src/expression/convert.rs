@@ -1,20 +1,17 @@
 //! Text to values and back, and the arithmetic of times.
 
 use bigdecimal::BigDecimal;
+use jiff::SignedDuration;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, ToSpan};
 use uuid::Uuid;
 
 use super::exact;
 use super::functions::Function;
-use crate::value::{Timestamp, Value};
+use crate::value::{self, Timestamp, Value};
 
-const DAY: i64 = 86_400_000;
-/// 0000-01-01T00:00:00.000Z, the first instant with a four-digit year.
-const FIRST: i64 = -62_167_219_200_000;
-/// 9999-12-31T23:59:59.999Z.
-const LAST: i64 = 253_402_300_799_999;
+const DAY: i64 = 24 * 60 * 60 * 1000;
+const EPOCH: Date = jiff::civil::date(1970, 1, 1);
+const OUTSIDE: &str = "the result lies outside the years 0001 to 9999";
 
 /// The conversion functions. Errors say what text would be right.
 pub(crate) fn convert(function: Function, value: &Value) -> Result<Value, String> {
@@ -25,12 +22,10 @@ pub(crate) fn convert(function: Function, value: &Value) -> Result<Value, String
             Value::Integer(text.parse().map_err(|_| "the text is no 64-bit integer such as '12'".to_owned())?)
         }
         (F::ToDecimal, Value::Integer(n)) => Value::Decimal(BigDecimal::from(*n)),
-        (F::ToDecimal, Value::Text(text)) => Value::Decimal(exact::parse(text)?),
-        (F::ToTimestamp, Value::Text(text)) => Value::Timestamp(parse_timestamp(text)?),
+        (F::ToDecimal, Value::Text(text)) => Value::Decimal(value::parse_decimal(text)?),
+        (F::ToTimestamp, Value::Text(text)) => Value::Timestamp(text.parse()?),
         (F::ToTimestamp, Value::Date(date)) => Value::Timestamp(midnight(*date)?),
-        (F::ToDate, Value::Text(text)) => {
-            Value::Date(text.parse().map_err(|_| "the text is no date such as '2026-01-31'".to_owned())?)
-        }
+        (F::ToDate, Value::Text(text)) => Value::Date(value::parse_date(text)?),
         (F::ToDate, Value::Timestamp(at)) => Value::Date(date_of(*at)?),
         (F::ToDuration, Value::Text(text)) => Value::Duration(parse_duration(text)?),
         (F::ToUuid, Value::Text(text)) => {
@@ -47,61 +42,54 @@ fn to_text(value: &Value) -> Result<String, String> {
         Value::Boolean(b) => b.to_string(),
         Value::Integer(n) => n.to_string(),
         Value::Decimal(decimal) => decimal.to_plain_string(),
-        Value::Timestamp(at) => instant(*at)?.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+        Value::Timestamp(at) => at.to_string(),
         Value::Date(date) => date.to_string(),
-        Value::Duration(ms) => SignedDuration::from_millis(*ms).to_string(),
+        Value::Duration(millis) => value::format_duration(*millis),
         Value::Uuid(id) => id.to_string(),
         _ => return Err("the value has no text form".to_owned()),
     })
 }
 
-/// An RFC 3339 instant, to milliseconds.
-fn parse_timestamp(text: &str) -> Result<Timestamp, String> {
-    let wrong = || "the text is no instant such as '2026-01-31T12:00:00Z'".to_owned();
-    let at: jiff::Timestamp = text.parse().map_err(|_| wrong())?;
-    if at.subsec_nanosecond() % 1_000_000 != 0 {
-        return Err("instants have milliseconds, this one has more digits".to_owned());
-    }
-    in_range(at.as_millisecond())
-}
-
-/// `24h`, `1h30m`, `PT24H`, to milliseconds.
+/// ISO 8601 as everywhere (`PT24H`, `P1D`), or CEL's `24h`, `1h30m`, `500ms`; in milliseconds.
 fn parse_duration(text: &str) -> Result<i64, String> {
-    let wrong = || "the text is no duration such as '24h', '1h30m' or 'PT24H'".to_owned();
+    if text.trim_start_matches('-').starts_with('P') {
+        return value::parse_duration(text);
+    }
+    let wrong = || "write it as '24h', '1h30m', '90s' or 'PT24H'".to_owned();
+    // Jiff's reader takes more: words, blanks, `ago`.
+    if !text.chars().all(|c| c.is_ascii_digit() || matches!(c, 'h' | 'm' | 's' | '.' | '-')) {
+        return Err(wrong());
+    }
     let span: SignedDuration = text.parse().map_err(|_| wrong())?;
     if span.subsec_nanos() % 1_000_000 != 0 {
-        return Err("durations have milliseconds, this one has more digits".to_owned());
+        return Err("durations are kept in milliseconds".to_owned());
     }
     i64::try_from(span.as_millis()).map_err(|_| wrong())
 }
 
-fn in_range(ms: i64) -> Result<Timestamp, String> {
-    if (FIRST..=LAST).contains(&ms) {
-        Ok(Timestamp(ms))
-    } else {
-        Err("the instant lies outside the years 0000 to 9999".to_owned())
-    }
-}
-
-fn instant(at: Timestamp) -> Result<jiff::Timestamp, String> {
-    jiff::Timestamp::from_millisecond(at.0)
-        .map_err(|_| "the instant lies outside the years 0000 to 9999".to_owned())
+fn in_range(at: Timestamp) -> Result<Timestamp, String> {
+    if at.is_in_range() { Ok(at) } else { Err(OUTSIDE.to_owned()) }
 }
 
 /// The date of the instant in UTC.
 fn date_of(at: Timestamp) -> Result<Date, String> {
-    Ok(TimeZone::UTC.to_datetime(instant(at)?).date())
+    shift(EPOCH, in_range(at)?.0.div_euclid(DAY))
 }
 
 /// The first instant of the day in UTC.
 fn midnight(date: Date) -> Result<Timestamp, String> {
-    let at = TimeZone::UTC.to_timestamp(date.at(0, 0, 0, 0));
-    in_range(at.map_err(|_| "the date lies outside the years 0000 to 9999".to_owned())?.as_millisecond())
+    in_range(Timestamp(days_between(date, EPOCH)))
+}
+
+fn shift(date: Date, days: i64) -> Result<Date, String> {
+    let hours = days.checked_mul(24).ok_or_else(|| OUTSIDE.to_owned())?;
+    let date = date.checked_add(SignedDuration::from_hours(hours)).map_err(|_| OUTSIDE.to_owned())?;
+    if date.year() >= 1 { Ok(date) } else { Err(OUTSIDE.to_owned()) }
 }
 
 /// `at + by`.
 pub(crate) fn add(at: Timestamp, by: i64) -> Result<Timestamp, String> {
-    in_range(at.0.saturating_add(by))
+    in_range(Timestamp(at.0.saturating_add(by)))
 }
 
 /// `date + by`, which has to be whole days.
@@ -109,14 +97,10 @@ pub(crate) fn add_days(date: Date, by: i64) -> Result<Date, String> {
     if by % DAY != 0 {
         return Err("a date takes durations of whole days, such as '48h'".to_owned());
     }
-    let outside = || "the date lies outside the years 0000 to 9999".to_owned();
-    let span =
-        i32::try_from(by / DAY).ok().and_then(|days| 0.days().try_days(days).ok()).ok_or_else(outside)?;
-    let date = date.checked_add(span).map_err(|_| outside())?;
-    if (0..=9999).contains(&date.year()) { Ok(date) } else { Err(outside()) }
+    shift(date, by / DAY)
 }
 
 /// From `b` to `a`, in milliseconds.
-pub(crate) fn days_between(a: Date, b: Date) -> Result<i64, String> {
-    Ok(midnight(a)?.0 - midnight(b)?.0)
+pub(crate) fn days_between(a: Date, b: Date) -> i64 {
+    a.duration_since(b).as_hours() / 24 * DAY
 }

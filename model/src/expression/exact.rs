@@ -68,16 +68,6 @@ pub(crate) fn truncate(a: &BigDecimal) -> Result<i64, String> {
     i64::try_from(digits).map_err(|_| "the number is no 64-bit integer".to_owned())
 }
 
-/// The number that the text spells: `12.50`, `-3`.
-pub(crate) fn parse(text: &str) -> Result<BigDecimal, String> {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let plain = digits.starts_with(|c: char| c.is_ascii_digit())
-        && digits.ends_with(|c: char| c.is_ascii_digit())
-        && digits.chars().all(|c| c.is_ascii_digit() || c == '.');
-    let parsed = if plain { text.parse().ok() } else { None };
-    parsed.and_then(literal).ok_or_else(|| "the text is no decimal number such as '12.50'".to_owned())
-}
-
 fn bounded(decimal: BigDecimal) -> Result<BigDecimal, String> {
     let fits =
         decimal.digits() <= MAX_DIGITS && decimal.fractional_digit_count().unsigned_abs() <= MAX_DIGITS;

@@ -166,13 +166,13 @@ impl Checker<'_> {
                 Typed { node: Node::Matches(Box::new(text), regex), slot: Slot::of(Ty::Boolean), span }
             }
             Err(error) => {
-                let reason = error
-                    .to_string()
-                    .lines()
-                    .last()
-                    .unwrap_or_default()
-                    .trim_start_matches("error: ")
-                    .to_owned();
+                let reason = match error {
+                    regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),
+                    error => {
+                        let text = error.to_string();
+                        text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+                    }
+                };
                 self.fault(pattern.span, format!("the regular expression is wrong: {reason}"), None)
             }
         }

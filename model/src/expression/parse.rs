@@ -76,7 +76,6 @@ impl Parsed<'_> {
             Some((start, last)) => {
                 let start = floor(self.source, start as usize);
                 let end = floor(self.source, (last as usize).saturating_add(1));
-                // The last byte is part of a character that may have more of them.
                 start..end.max(start)
             }
             None => 0..self.source.len(),

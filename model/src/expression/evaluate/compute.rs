@@ -61,7 +61,7 @@ impl Evaluation<'_> {
             (A::SubtractFromDate, V::Date(date), V::Duration(by)) => {
                 convert::add_days(*date, by.checked_neg().ok_or_else(overflow)?).map(V::Date)
             }
-            (A::SubtractDates, V::Date(a), V::Date(b)) => convert::days_between(*a, *b).map(V::Duration),
+            (A::SubtractDates, V::Date(a), V::Date(b)) => Ok(V::Duration(convert::days_between(*a, *b))),
             _ => Err(self.surprise(typed)),
         }
     }

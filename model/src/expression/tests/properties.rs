@@ -84,13 +84,18 @@ proptest! {
     }
 
     #[test]
-    fn rounding_is_half_even(digits in any::<i64>(), half in any::<bool>(), scale in 0i64..6) {
+    fn rounding_is_half_even(
+        digits in prop_oneof![any::<i64>(), -30i64..30], half in any::<bool>(), scale in 0i64..6, dropped in 1u32..5
+    ) {
         // Every second number lies exactly between two results.
-        let digits = if half { BigInt::from(digits) * 10 + 5 } else { BigInt::from(digits) };
-        let a = Decimal::new(digits, scale + 1);
-        let rounded = decimal_of(binary(&format!("round(input.a, {scale})"), Value::Decimal(a.clone()), Value::Decimal(a.clone()), decimal(), decimal()));
-        let (n, _) = a.as_bigint_and_exponent();
-        prop_assert_eq!(rounded, Decimal::new(half_even(&n, &BigInt::from(10)), scale));
+        let unit = BigInt::from(10).pow(dropped);
+        let n = if half { BigInt::from(digits) * &unit + &unit / 2 } else { BigInt::from(digits) };
+        let a = Value::Decimal(Decimal::new(n.clone(), scale + i64::from(dropped)));
+        let run = |source: &str| binary(source, a.clone(), a.clone(), decimal(), decimal());
+        let rounded = decimal_of(run(&format!("round(input.a, {scale})")));
+        prop_assert_eq!(rounded, Decimal::new(half_even(&n, &unit), scale));
+        let whole = n / BigInt::from(10).pow(scale as u32 + dropped);
+        prop_assert_eq!(decimal_of(run("decimal(int(input.a))")), Decimal::new(whole, 0));
     }
 
     #[test]

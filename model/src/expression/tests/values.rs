@@ -71,6 +71,9 @@ fn conditions() {
         "date(now) == date('2026-01-02') && date(now) < input.due",
         "input.due - date(now) == duration('696h') && input.due + duration('24h') == date('2026-02-01')",
         "input.due - input.grace == date('2026-01-29') && timestamp(date('2026-01-02')) == now",
+        "date('2024-02-29') - date('2024-02-28') == duration('24h') && date('0001-01-01') < date(now)",
+        "duration('P1D') == duration('24h') && duration('500ms') * 2 == duration('1s')",
+        "timestamp(date('0001-01-01')) < now && date(timestamp('1969-12-31T23:59:59.999Z')) == date('1969-12-31')",
         "-duration('1h') + duration('2h') - duration('1h') == duration('0s')",
         // Identity.
         "input.customer == '018F4E1C-0000-7000-8000-000000000001' && id != input.customer",
@@ -177,8 +180,21 @@ fn evaluation_errors() {
         "int(input.mail) > 1",
         "`int(input.mail)` can't be computed: the text is no 64-bit integer such as '12'",
     );
+    check(
+        "decimal(input.mail) > 1",
+        "`decimal(input.mail)` can't be computed: write it as digits with a point and no exponent, such as \"12.50\"",
+    );
+    check("uuid(input.mail) == id", "`uuid(input.mail)` can't be computed: the text is no UUID");
     check("round(1.5, 99) > 1", "numbers are rounded to 0 to 28 digits after the point, not 99");
-    check("now + duration('99999999h') > now", "the instant lies outside the years 0000 to 9999");
+    check("now + duration('99999999h') > now", "the result lies outside the years 0001 to 9999");
+    check(
+        "date('9999-12-31') + duration('24h') > input.due",
+        "the result lies outside the years 0001 to 9999",
+    );
+    check(
+        "date('0001-01-01') - duration('24h') < input.due",
+        "the result lies outside the years 0001 to 9999",
+    );
     check("input.due + duration('1h') > input.due", "a date takes durations of whole days, such as '48h'");
 }
 

@@ -1,0 +1,283 @@
+//! The paths of the document.
+
+use http::StatusCode;
+use serde_json::{Map, Value as Json, json};
+use writ_model::{Command, Field, Model, Models, Type};
+
+use super::components::{response_name, version};
+use super::{Names, examples, reference};
+
+/// Statuses of every command.
+const COMMAND_PROBLEMS: &[StatusCode] = &[
+    StatusCode::BAD_REQUEST,
+    StatusCode::FORBIDDEN,
+    StatusCode::NOT_FOUND,
+    StatusCode::REQUEST_TIMEOUT,
+    StatusCode::CONFLICT,
+    StatusCode::PRECONDITION_FAILED,
+    StatusCode::PAYLOAD_TOO_LARGE,
+    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    StatusCode::MISDIRECTED_REQUEST,
+    StatusCode::UNPROCESSABLE_ENTITY,
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
+/// Statuses of every query.
+const QUERY_PROBLEMS: &[StatusCode] = &[
+    StatusCode::BAD_REQUEST,
+    StatusCode::NOT_FOUND,
+    StatusCode::PRECONDITION_FAILED,
+    StatusCode::MISDIRECTED_REQUEST,
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
+/// Statuses of the batch itself; its lines have those of commands.
+const BATCH_PROBLEMS: &[StatusCode] = &[
+    StatusCode::BAD_REQUEST,
+    StatusCode::FORBIDDEN,
+    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    StatusCode::MISDIRECTED_REQUEST,
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::SERVICE_UNAVAILABLE,
+];
+
+/// The paths of one model.
+pub(super) fn add_paths(models: &Models, model: &Model, paths: &mut Map<String, Json>) {
+    let name = &model.name;
+    let key = model.key.as_ref().map_or_else(String::new, |key| format!(", or by its {key}"));
+    paths.insert(format!("/v1/{name}"), json!({ "get": list(model) }));
+    paths.insert(
+        format!("/v1/{name}/{{id}}"),
+        json!({
+            "get": {
+                "operationId": format!("get_{name}"),
+                "tags": [name],
+                "summary": format!("One {name} by its id{key}"),
+                "parameters": [
+                    reference("parameters", "Id"),
+                    reference("parameters", "IfNoneMatch"),
+                    reference("parameters", "Position"),
+                ],
+                "responses": responses(
+                    [
+                        ("200", success("It exists.", &["ETag"], &reference("schemas", &Names(model).item()))),
+                        ("304", json!({ "description": "It has the version of `If-None-Match`." })),
+                    ],
+                    QUERY_PROBLEMS,
+                ),
+            }
+        }),
+    );
+    for command in model.commands.values() {
+        let path = if command.creates {
+            format!("/v1/{name}/{}", command.name)
+        } else {
+            format!("/v1/{name}/{{id}}/{}", command.name)
+        };
+        paths.insert(path, json!({ "post": post(models, model, command) }));
+    }
+}
+
+fn list(model: &Model) -> Json {
+    let mut parameters: Vec<_> = model.fields.values().filter_map(filter).collect();
+    parameters.extend([
+        json!({
+            "name": "sort", "in": "query",
+            "description": "Field names separated by commas, `-` before a name for descending.",
+            "schema": { "type": "string" }
+        }),
+        json!({ "name": "limit", "in": "query", "description": "Most items of the page.", "schema": { "type": "integer", "minimum": 1 } }),
+        json!({ "name": "after", "in": "query", "description": "The `next` of the page before, with the same filters and sort.", "schema": { "type": "string" } }),
+        reference("parameters", "Position"),
+    ]);
+    json!({
+        "operationId": format!("list_{}", model.name),
+        "tags": [model.name],
+        "summary": format!("A page of {} items", model.name),
+        "parameters": parameters,
+        "responses": responses(
+            [("200", success("The page.", &[], &reference("schemas", &Names(model).list())))],
+            QUERY_PROBLEMS,
+        ),
+    })
+}
+
+/// The filter on a field, if its values can be compared.
+fn filter(field: &Field) -> Option<Json> {
+    if matches!(field.ty, Type::List { .. } | Type::Object(_) | Type::Json) {
+        return None;
+    }
+    let name = &field.name;
+    Some(json!({
+        "name": name, "in": "query",
+        "description": format!("Equal to this value. Also `{name}[ne]`, `[lt]`, `[lte]`, `[gt]`, `[gte]`, and `{name}[in]` with a list separated by commas."),
+        "schema": { "type": "string" }
+    }))
+}
+
+fn post(models: &Models, model: &Model, command: &Command) -> Json {
+    let names = Names(model);
+    let mut parameters = vec![reference("parameters", "Wait"), reference("parameters", "IdempotencyKey")];
+    if !command.creates {
+        parameters.insert(0, reference("parameters", "Id"));
+        parameters.push(reference("parameters", "IfMatch"));
+    }
+    let mut media = json!({ "schema": reference("schemas", &names.input(command)) });
+    if let Some(example) = examples::input(models, command) {
+        media["example"] = example;
+    }
+    let (status, description, headers): (_, _, &[&str]) = if command.creates {
+        ("201", "It is created.", &["ETag", "Writ-Position", "Writ-Projected", "Location"])
+    } else {
+        ("200", "It is done.", &["ETag", "Writ-Position", "Writ-Projected"])
+    };
+    let mut operation = json!({
+        "operationId": format!("{}_{}", model.name, command.name),
+        "tags": [model.name],
+        "summary": format!("{} {}", command.name.replace('_', " "), model.name),
+        "parameters": parameters,
+        "requestBody": {
+            // Without a required field the body may be left out.
+            "required": command.input.values().any(|field| !field.optional && field.default.is_none() && command.creates),
+            "content": { "application/json": media }
+        },
+        "responses": responses(
+            [
+                (status, success(description, headers, &answer(&names, model, command))),
+                ("202", success("Kafka has the command (`wait=accepted`).", &[], &reference("schemas", "Accepted"))),
+            ],
+            COMMAND_PROBLEMS,
+        ),
+    });
+    if let Some(doc) = &command.doc {
+        operation["description"] = json!(doc);
+    }
+    operation
+}
+
+fn answer(names: &Names<'_>, model: &Model, command: &Command) -> Json {
+    let state =
+        if command.deletes { json!({ "type": "null" }) } else { reference("schemas", &names.state()) };
+    let event =
+        model.events.get(&command.emits).map_or(json!({}), |event| reference("schemas", &names.event(event)));
+    json!({
+        "type": "object",
+        "required": ["id", "version", "state", "events"],
+        "properties": {
+            "id": { "type": "string", "format": "uuid" },
+            "version": version(),
+            "state": state,
+            "events": { "type": "array", "minItems": 1, "items": event }
+        }
+    })
+}
+
+/// `POST /v1/commands`.
+pub(super) fn add_batch(models: &Models, paths: &mut Map<String, Json>) {
+    let line = json!({
+        "type": "object",
+        "required": ["model", "command"],
+        "additionalProperties": false,
+        "properties": {
+            "model": { "type": "string", "enum": models.models.keys().collect::<Vec<_>>() },
+            "command": { "type": "string" },
+            "id": { "type": "string", "description": "Id or natural key; not for creating commands." },
+            "input": { "type": "object" },
+            "idempotency_key": { "type": "string" },
+            "if_match": { "type": "integer", "minimum": 0 }
+        }
+    });
+    let answer = json!({
+        "type": "object",
+        "required": ["status"],
+        "properties": {
+            "status": { "type": "integer", "description": "What the single command would have answered." },
+            "id": { "type": "string", "format": "uuid" },
+            "command_id": { "type": "string", "format": "uuid" },
+            "version": version(),
+            "state": { "type": ["object", "null"] },
+            "events": { "type": "array", "items": { "type": "object" } },
+            "position": { "type": "string" },
+            "projected": { "type": "boolean" },
+            "problem": reference("schemas", "Problem")
+        }
+    });
+    paths.insert(
+        "/v1/commands".to_owned(),
+        json!({
+            "post": {
+                "operationId": "batch",
+                "tags": ["batch"],
+                "summary": "Many commands, one per line",
+                "description": "NDJSON in, NDJSON out: one command per line, one answer per line in the same order. A line that is refused doesn't stop the others. Commands of one aggregate are decided in the order of the lines. Read the answers while you send: the server stops reading when nobody takes its answers.",
+                "parameters": [reference("parameters", "Wait")],
+                "requestBody": { "required": true, "content": { "application/x-ndjson": { "schema": line } } },
+                "responses": responses(
+                    [("200", json!({
+                        "description": "One line for each line.",
+                        "headers": { "X-Request-Id": reference("headers", "RequestId") },
+                        "content": { "application/x-ndjson": { "schema": answer } }
+                    }))],
+                    BATCH_PROBLEMS,
+                ),
+            }
+        }),
+    );
+}
+
+/// The pages for those who run the server.
+pub(super) fn add_health(paths: &mut Map<String, Json>) {
+    let readiness = |description: &str| success(description, &[], &reference("schemas", "Readiness"));
+    paths.insert(
+        "/healthz".to_owned(),
+        json!({ "get": {
+            "operationId": "health", "tags": ["health"], "summary": "The process answers",
+            "responses": { "200": success("It does.", &[], &json!({ "type": "object" })) }
+        }}),
+    );
+    paths.insert(
+        "/readyz".to_owned(),
+        json!({ "get": {
+            "operationId": "readiness", "tags": ["health"], "summary": "Every part works, or which doesn't and why",
+            "responses": { "200": readiness("All parts work."), "503": readiness("Some part doesn't.") }
+        }}),
+    );
+    paths.insert(
+        "/metrics".to_owned(),
+        json!({ "get": {
+            "operationId": "metrics", "tags": ["health"], "summary": "Metrics for Prometheus",
+            "responses": { "200": {
+                "description": "Prometheus' text format.",
+                "content": { "text/plain": { "schema": { "type": "string" } } }
+            } }
+        }}),
+    );
+}
+
+fn success(description: &str, headers: &[&str], schema: &Json) -> Json {
+    let header = |name: &str| match name {
+        "Writ-Position" => "Position".to_owned(),
+        "Writ-Projected" => "Projected".to_owned(),
+        other => other.to_owned(),
+    };
+    let headers: Map<_, _> = headers
+        .iter()
+        .map(|name| ((*name).to_owned(), reference("headers", &header(name))))
+        .chain([("X-Request-Id".to_owned(), reference("headers", "RequestId"))])
+        .collect();
+    json!({
+        "description": description,
+        "headers": headers,
+        "content": { "application/json": { "schema": schema } }
+    })
+}
+
+fn responses<const N: usize>(successes: [(&str, Json); N], problems: &[StatusCode]) -> Json {
+    let successes = successes.into_iter().map(|(status, response)| (status.to_owned(), response));
+    let problems = problems
+        .iter()
+        .map(|status| (status.as_str().to_owned(), reference("responses", &response_name(*status))));
+    Json::Object(successes.chain(problems).collect())
+}

@@ -1,0 +1,184 @@
+//! Builds the parts of one process and starts its roles. Nothing has to be there yet: each part waits for what it
+//! needs and says so in `/readyz`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use writ_api::Api;
+use writ_api::metrics::Handle as MetricsHandle;
+use writ_consumers::decider::Decider;
+use writ_model::Models;
+use writ_producers::commands::{Answers, Commands};
+use writ_producers::readiness::{Part, Readiness};
+use writ_producers::registry::{Registry, SchemaIds};
+use writ_producers::topics::Topics;
+use writ_producers::{kafka, replies};
+use writ_projections::projector;
+use writ_projections::query::Queries;
+
+use super::{BoxError, Error, Roles};
+use crate::config::{Config, Role};
+
+/// Starts the configured roles, and what they share: the watch over Kafka and over the registry.
+pub(super) fn start(config: Config, models: Arc<Models>, roles: &mut Roles) -> Result<(), Error> {
+    let has = |role| config.roles.contains(&role);
+    let (api, decider, projector) = (has(Role::Api), has(Role::Decider), has(Role::Projector));
+    let metrics = writ_api::metrics::install().map_err(invalid("metrics"))?;
+
+    let (kafka_state, kafka_part) = Part::new("kafka", "connecting to Kafka");
+    let mut process = Process {
+        topics: Topics::new(&config.kafka.topic_prefix),
+        answers: Answers::new(),
+        kafka_ready: kafka_part.state.clone(),
+        parts: vec![kafka_part],
+        config,
+        models,
+    };
+    roles.spawn("kafka watch", {
+        let (options, models) = (process.config.kafka.clone(), process.models.clone());
+        |stop| async move { kafka::watch(options, &models, kafka_state, stop).await }
+    });
+    if decider || projector {
+        let (registry, schema_ids) = process.start_registry(roles)?;
+        if decider {
+            process.start_decider(schema_ids, roles);
+        }
+        if projector {
+            process.start_projector(registry, roles);
+        }
+    }
+    // Last, since it reports all parts.
+    if api {
+        process.start_api(metrics, roles)?;
+    }
+    Ok(())
+}
+
+/// What the roles of one process have in common.
+struct Process {
+    config: Config,
+    models: Arc<Models>,
+    topics: Topics,
+    /// The requests of this process that wait for the decider.
+    answers: Arc<Answers>,
+    kafka_ready: watch::Receiver<Readiness>,
+    parts: Vec<Part>,
+}
+
+impl Process {
+    fn part(&mut self, name: &'static str, reason: &str) -> watch::Sender<Readiness> {
+        let (state, part) = Part::new(name, reason);
+        self.parts.push(part);
+        state
+    }
+
+    fn start_registry(
+        &mut self,
+        roles: &mut Roles,
+    ) -> Result<(Registry, watch::Receiver<Option<SchemaIds>>), Error> {
+        let registry = Registry::new(&self.config.registry).map_err(invalid("schema registry's client"))?;
+        let readiness = self.part("registry", "connecting to the schema registry");
+        let (ids, schema_ids) = watch::channel(None);
+        let (watched, models, topics) = (registry.clone(), self.models.clone(), self.topics.clone());
+        roles.spawn("registry watch", |stop| async move {
+            watched.watch(&models, &topics, ids, readiness, stop).await
+        });
+        Ok((registry, schema_ids))
+    }
+
+    fn start_decider(&mut self, schema_ids: watch::Receiver<Option<SchemaIds>>, roles: &mut Roles) {
+        let decider = Decider {
+            kafka: self.config.kafka.clone(),
+            options: self.config.decider.clone(),
+            models: self.models.clone(),
+            schemas: SchemaIds::default(),
+            folder: self.config.data.join("state"),
+            answers: self.answers.clone(),
+            readiness: self.part("decider", "waiting for Kafka and the schema registry"),
+        };
+        let kafka_ready = self.kafka_ready.clone();
+        roles.spawn("decider", |stop| decide(decider, kafka_ready, schema_ids, stop));
+    }
+
+    fn start_projector(&mut self, registry: Registry, roles: &mut Roles) {
+        let readiness = self.part("projector", "waiting for Kafka and PostgreSQL");
+        let (postgres, kafka) = (self.config.postgres.clone(), self.config.kafka.clone());
+        let models = self.models.clone();
+        roles.spawn("projector", |stop| projector::run(postgres, kafka, registry, models, stop, readiness));
+    }
+
+    fn start_api(mut self, metrics: MetricsHandle, roles: &mut Roles) -> Result<(), Error> {
+        let queries = Queries::new(&self.config.postgres).map_err(invalid("read side"))?;
+        let readiness = self.part("postgres", "connecting to PostgreSQL");
+        let watched = queries.clone();
+        roles.spawn("postgres watch", |stop| async move {
+            watched.watch(stop, readiness).await;
+            Ok::<_, BoxError>(())
+        });
+        let partition = replies::partition_of(self.answers.instance);
+        let (kafka, ready) = (self.config.kafka, self.kafka_ready);
+        let commands = Commands::new(&kafka, self.answers.clone(), partition, ready.clone())
+            .map_err(invalid("command producer"))?;
+        let answers = self.answers;
+        roles.spawn("reply reader", |stop| read_replies(kafka, answers, ready, stop));
+        let api = Api {
+            models: self.models,
+            commands: Some(commands),
+            positions: queries.positions(self.topics),
+            queries,
+            position_wait: Duration::from_millis(self.config.postgres.position_wait_ms),
+            parts: self.parts,
+            metrics,
+        };
+        let options = self.config.http;
+        roles.spawn("api", |stop| writ_api::serve(options, api, stop));
+        Ok(())
+    }
+}
+
+/// Runs the decider once there is something to decide with.
+async fn decide(
+    decider: Decider,
+    mut kafka_ready: watch::Receiver<Readiness>,
+    mut schema_ids: watch::Receiver<Option<SchemaIds>>,
+    stop: CancellationToken,
+) -> Result<(), BoxError> {
+    let prerequisites = async {
+        kafka_ready.wait_for(|state| *state == Readiness::Ready).await.ok()?;
+        schema_ids.wait_for(Option::is_some).await.ok()?.clone()
+    };
+    // `None`: a watch has ended, which stops the server, or the server stops.
+    let Some(Some(schemas)) = stop.run_until_cancelled(prerequisites).await else {
+        stop.cancelled().await;
+        return Ok(());
+    };
+    Ok(Decider { schemas, ..decider }.run(stop).await?)
+}
+
+/// Reads answers from deciders in other processes, on a thread of its own since the client blocks.
+async fn read_replies(
+    kafka: kafka::Options,
+    answers: Arc<Answers>,
+    mut kafka_ready: watch::Receiver<Readiness>,
+    stop: CancellationToken,
+) -> Result<(), BoxError> {
+    let ready = kafka_ready.wait_for(|state| *state == Readiness::Ready);
+    if !matches!(stop.run_until_cancelled(ready).await, Some(Ok(_))) {
+        stop.cancelled().await;
+        return Ok(());
+    }
+    let (sender, ended) = oneshot::channel::<()>();
+    let thread = std::thread::Builder::new().name("writ-replies".into()).spawn(move || {
+        replies::read(&kafka, &answers, &stop);
+        drop(sender);
+    })?;
+    // Ends, with an error by design, when the thread drops the sender.
+    let _ = ended.await;
+    thread.join().map_err(|_| "the reader of replies panicked".into())
+}
+
+fn invalid<E: Into<BoxError>>(part: &'static str) -> impl FnOnce(E) -> Error {
+    move |source| Error::Part { part, source: source.into() }
+}

@@ -1,0 +1,269 @@
+//! One document: a model with its fields, commands, rules and indexes.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use indexmap::IndexMap;
+
+use super::commands::{self, Draft};
+use super::fields::{self, Fields, Place};
+use super::report::{Report, list, shown, suggest};
+use super::types::{self, Directory};
+use super::yaml::{self, Kind, Node};
+use super::{Command, Guard, Model, Rule, Type, events, expressions, names, state_machine};
+use crate::expression::{Env, Expected};
+
+/// Every key that a model may have.
+pub(super) const KEYS: &[&str] = &["model", "doc", "fields", "crud", "commands", "allow", "index"];
+
+/// Columns that every table has and an index may name.
+const COLUMNS: &[&str] = &["created_at", "updated_at"];
+
+/// What a model is called whose name is missing or wrong, so that the rest of it can be checked.
+pub(super) const NAMELESS: &str = "nameless";
+
+/// The name of the model in a document and where it stands. `None`: the document is no map.
+pub(super) fn name(report: &mut Report<'_>, root: &Node) -> Option<(String, Range<usize>)> {
+    let hint = "a model file starts with `model: NAME`";
+    yaml::entries(report, root, hint)?;
+    let at = root.span.start..root.span.start;
+    let Some(entry) = root.get("model") else {
+        report.error(&at, "this document has no `model`", hint);
+        return Some((NAMELESS.to_owned(), at));
+    };
+    let name = yaml::text(report, &entry.value, hint)
+        .filter(|name| names::check_model(report, &entry.value.span, name))
+        .unwrap_or(NAMELESS);
+    Some((name.to_owned(), entry.value.span.clone()))
+}
+
+/// Reads a document. What is wrong is reported; the result is of use only if nothing was.
+pub(super) fn read(
+    report: &mut Report<'_>,
+    directory: &Directory,
+    root: &Node,
+    name: String,
+    at: &Range<usize>,
+) -> Option<Model> {
+    let known: Vec<&str> = KEYS.iter().copied().chain(["reactions"]).collect();
+    let members = yaml::members(report, root, "a model", &known)?;
+    if let Some(entry) = members.get("reactions") {
+        let hint = "remove the block; commands, queries and events work without it";
+        report.error(&entry.key_span, "reactions are not supported by this version yet", hint);
+    }
+    let doc = members.value("doc").and_then(|node| yaml::text(report, node, "say what the model stands for"));
+    let state = match members.value("fields") {
+        Some(node) => fields::read_all(report, directory, node, Place::State),
+        None => Fields::default(),
+    };
+    if state.fields.is_empty() && state.broken.is_empty() {
+        report.error(at, "the model has no fields", "declare them: `fields: { title: text }`");
+    }
+    let key = key(report, &state);
+    let mut drafts = commands::read_all(report, directory, &state, &members);
+    let state_field = state_machine::find(report, at, &state, &drafts);
+    if let Some(field) = &state_field {
+        // Only `from` and `to` move the state machine.
+        for draft in drafts.iter_mut().filter(|draft| draft.partial) {
+            draft.input.shift_remove(field);
+            draft.state_inputs.retain(|(name, _)| name != field);
+        }
+    }
+    for draft in &drafts {
+        check_changes(report, &state, state_field.as_deref(), draft);
+    }
+    let events =
+        events::derive(report, &directory.app, &name, &state.fields, state_field.as_deref(), &drafts);
+    let allow = members.value("allow").map(|node| rules(report, &state, &drafts, node)).unwrap_or_default();
+    let indexes = members.value("index").map(|node| indexes(report, &state, node)).unwrap_or_default();
+    let commands = drafts.into_iter().map(|draft| command(report, &state, draft)).collect::<Vec<_>>();
+    Some(Model {
+        app: directory.app.clone(),
+        name,
+        doc: doc.map(str::to_owned),
+        key,
+        state_field,
+        commands: commands.into_iter().map(|command| (command.name.clone(), command)).collect(),
+        events,
+        allow,
+        indexes,
+        fields: state.fields,
+    })
+}
+
+fn key(report: &mut Report<'_>, state: &Fields) -> Option<String> {
+    let mut keys = state.fields.values().filter(|field| field.key).map(|field| &field.name);
+    let key = keys.next()?;
+    for other in keys {
+        let message = format!("`{other}` can't be the key, `{key}` is it already");
+        report.error(
+            &state.span(other),
+            message,
+            "keep one `key: true`; the other one may be `unique: true`",
+        );
+    }
+    Some(key.clone())
+}
+
+/// What a command may change, and what a creating one must give.
+fn check_changes(report: &mut Report<'_>, state: &Fields, state_field: Option<&str>, draft: &Draft<'_>) {
+    let inputs = draft.state_inputs.iter().map(|(name, span)| (name.as_str(), span));
+    let sets = draft.set.iter().map(|entry| (entry.key.as_str(), &entry.key_span));
+    for (name, span) in inputs.clone().chain(sets.clone()) {
+        let Some(field) = state.fields.get(name) else {
+            if !state.has(name) && !draft.state_inputs.iter().any(|(input, _)| input == name) {
+                let hint = suggest(name, state.fields.keys().map(String::as_str));
+                report.error(span, format!("the model has no field {}", shown(name)), hint);
+            }
+            continue;
+        };
+        if field.immutable && !draft.creates {
+            let reason = if field.key { "it is the key" } else { "it is immutable" };
+            let hint = "only a creating command gives it a value";
+            report.error(span, format!("`{}` can't change `{name}`: {reason}", draft.name), hint);
+        }
+        if let (true, Some(to)) = (state_field == Some(name), &draft.to) {
+            let message = format!("`{name}` is moved by `to: {}` already", to.0);
+            report.error(span, message, "remove one of them");
+        }
+    }
+    for (name, span) in sets {
+        if state.has(name) && draft.input.contains_key(name) {
+            report.error(
+                span,
+                format!("`{name}` is an input, so `set` can't give it another value"),
+                "remove it from `input`, or declare an input with another name and set the field from it",
+            );
+        }
+        if state.fields.get(name).is_some_and(|field| field.key) && draft.creates {
+            let hint = "the id is derived from it before the command is decided: make it an input";
+            report.error(span, format!("the key `{name}` can't be set by an expression"), hint);
+        }
+    }
+    if draft.creates {
+        check_complete(report, state, state_field, draft);
+    }
+}
+
+fn check_complete(report: &mut Report<'_>, state: &Fields, state_field: Option<&str>, draft: &Draft<'_>) {
+    let is_given = |name: &str| {
+        draft.input.contains_key(name)
+            || draft.set.iter().any(|entry| entry.key == name)
+            || (draft.to.is_some() && (state_field == Some(name) || state_field.is_none()))
+    };
+    let missing = state
+        .fields
+        .values()
+        .filter(|field| !field.optional && field.default.is_none() && !is_given(&field.name));
+    let missing: Vec<&str> = missing.map(|field| field.name.as_str()).collect();
+    if !missing.is_empty() {
+        report.error(
+            &draft.span,
+            format!("`{}` creates without a value for {}", draft.name, list(missing)),
+            "take it as `input`, `set` it, give it a `default`, or make it `optional`",
+        );
+    }
+}
+
+fn command(report: &mut Report<'_>, state: &Fields, draft: Draft<'_>) -> Command {
+    let broken: HashSet<String> = state.broken.union(&draft.broken).cloned().collect();
+    let env = Env { input: Some(&draft.input), state: (!draft.creates).then_some(&state.fields) };
+    let mut require = Vec::new();
+    for (that, otherwise) in draft.require {
+        if let Some(that) = expressions::compile(report, that, env, Expected::Boolean, &broken) {
+            require.push(Guard { that, otherwise });
+        }
+    }
+    let mut set = IndexMap::new();
+    for entry in draft.set {
+        let Some(field) = state.fields.get(&entry.key) else { continue };
+        let compiled = expressions::compile(report, &entry.value, env, Expected::Field(field), &broken);
+        if let Some(compiled) = compiled {
+            set.insert(entry.key.clone(), compiled);
+        }
+    }
+    Command {
+        name: draft.name,
+        doc: draft.doc,
+        creates: draft.creates,
+        deletes: draft.deletes,
+        state_inputs: draft.state_inputs.into_iter().map(|(name, _)| name).collect(),
+        input: draft.input,
+        partial: draft.partial,
+        require,
+        from: draft.from.into_iter().map(|(name, _)| name).collect(),
+        to: draft.to.map(|(name, _)| name),
+        set,
+        emits: draft.emits.0,
+    }
+}
+
+/// `allow:`. A rule for several commands becomes one for each, because each has its own input.
+fn rules(report: &mut Report<'_>, state: &Fields, drafts: &[Draft<'_>], node: &Node) -> Vec<Rule> {
+    let hint = "write the commands and who may send them: `pay, cancel: role('staff')`";
+    let mut rules: Vec<Rule> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
+    for entry in yaml::entries(report, node, hint).unwrap_or_default() {
+        for name in entry.key.split(',').map(str::trim) {
+            let draft = drafts.iter().find(|draft| draft.name == name);
+            if draft.is_none() && name != "read" {
+                let known = drafts.iter().map(|draft| draft.name.as_str()).chain(["read"]);
+                let message = format!("the model has no command {}", shown(name));
+                report.error(&entry.key_span, message, suggest(name, known));
+                continue;
+            }
+            if !seen.insert(name) {
+                let hint = "join the conditions with `||` or `&&`";
+                report.error(&entry.key_span, format!("there are two rules for `{name}`"), hint);
+            }
+            let creates = draft.is_some_and(|draft| draft.creates);
+            let env =
+                Env { input: draft.map(|draft| &draft.input), state: (!creates).then_some(&state.fields) };
+            let broken = draft.map(|draft| &draft.broken).into_iter().flatten();
+            let broken: HashSet<String> = state.broken.iter().chain(broken).cloned().collect();
+            let that = expressions::compile(report, &entry.value, env, Expected::Boolean, &broken);
+            rules.extend(that.map(|that| Rule { applies_to: vec![name.to_owned()], that }));
+        }
+    }
+    rules
+}
+
+fn indexes(report: &mut Report<'_>, state: &Fields, node: &Node) -> Vec<Vec<String>> {
+    let hint = "write lists of fields: `index: [[status, created_at], [customer]]`";
+    let mut indexes: Vec<Vec<String>> = Vec::new();
+    for item in yaml::items(report, node, hint).unwrap_or_default() {
+        let items: Vec<&Node> = match &item.kind {
+            Kind::List(items) => items.iter().collect(),
+            _ => vec![item],
+        };
+        let mut names: Vec<String> = Vec::new();
+        let before = report.len();
+        for item in items {
+            let Some(name) = yaml::text(report, item, hint) else { continue };
+            match state.fields.get(name).map(|field| &field.ty) {
+                Some(ty @ (Type::List { .. } | Type::Object(_) | Type::Json)) => {
+                    let message =
+                        format!("`{name}` is of type {}, which an index can't order", types::name(ty));
+                    report.error(&item.span, message, "name fields with single values");
+                }
+                None if !COLUMNS.contains(&name) && !state.has(name) => {
+                    let known = state.fields.keys().map(String::as_str).chain(COLUMNS.iter().copied());
+                    let message = format!("the model has no field {}", shown(name));
+                    report.error(&item.span, message, suggest(name, known));
+                }
+                _ if names.iter().any(|known| known == name) => {
+                    report.error(&item.span, format!("`{name}` is given twice"), "remove one of them");
+                }
+                _ => names.push(name.to_owned()),
+            }
+        }
+        if matches!(&item.kind, Kind::List(items) if items.is_empty()) {
+            report.error(&item.span, "an index needs at least one field", hint);
+        } else if report.len() == before && indexes.contains(&names) {
+            report.error(&item.span, "this index is given twice", "remove one of them");
+        } else {
+            indexes.push(names);
+        }
+    }
+    indexes
+}

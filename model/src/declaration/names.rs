@@ -1,0 +1,178 @@
+//! Which names a model may use, and what other names are made of them.
+
+use std::ops::Range;
+
+use super::report::{Report, shown};
+
+/// Names of models that topics, tables or routes of the system use.
+const MODELS: &[(&str, &str)] = &[
+    ("auth", "the routes of signing in"),
+    ("commands", "the topic and the route of commands"),
+    ("dead_letters", "the topic of what could not be decided"),
+    ("event_log", "the table of all events"),
+    ("events", "the list of events"),
+    ("live", "the route of live updates"),
+    ("logs", "the topic of the servers' logs"),
+    ("models", "the list of models"),
+    ("notifications", "the notifications of the system"),
+    ("projections", "the list of projections"),
+    ("replies", "the topic of answers"),
+    ("state", "the topic of states"),
+    ("tasks", "the list of tasks"),
+    ("webhooks", "the list of webhooks"),
+];
+
+/// Names of fields that every aggregate has, or that a query uses.
+const FIELDS: &[(&str, &str)] = &[
+    ("id", "every aggregate has an `id`"),
+    ("version", "every aggregate has a `version`"),
+    ("created_at", "every aggregate has a `created_at`"),
+    ("updated_at", "every aggregate has an `updated_at`"),
+    ("deleted", "the read model marks what is `deleted`"),
+    ("sort", "`sort` is a parameter of list queries"),
+    ("limit", "`limit` is a parameter of list queries"),
+    ("after", "`after` is a parameter of list queries"),
+    ("q", "`q` is a parameter of list queries"),
+    ("as_of", "`as_of` is a parameter of queries"),
+];
+
+/// Words of the expression language that can't follow a dot.
+const WORDS: &[&str] = &["in", "null", "true", "false"];
+
+const LONGEST: usize = 48;
+
+/// Whether `name` is written as a name must be.
+pub(super) fn is_name(name: &str) -> bool {
+    name.len() <= LONGEST
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// Reports a name that isn't written as a name must be. `what` is `a field`, `a command` …
+pub(super) fn check(report: &mut Report<'_>, span: &Range<usize>, what: &str, name: &str) -> bool {
+    if is_name(name) {
+        return true;
+    }
+    let hint = match snake_case(name) {
+        Some(better) => format!("write `{better}`"),
+        None => format!(
+            "a name starts with a letter and has only lower-case letters, digits and `_`, at most {LONGEST} of them"
+        ),
+    };
+    report.error(span, format!("{} is not a name for {what}", shown(name)), hint);
+    false
+}
+
+pub(super) fn check_model(report: &mut Report<'_>, span: &Range<usize>, name: &str) -> bool {
+    if !check(report, span, "a model", name) {
+        return false;
+    }
+    if let Some((_, reason)) = MODELS.iter().find(|(reserved, _)| *reserved == name) {
+        report.error(
+            span,
+            format!("a model can't be called `{name}`: the name stands for {reason}"),
+            "take another name",
+        );
+        return false;
+    }
+    true
+}
+
+/// `of_state`: a field of the state, which becomes a column. Inputs and parts of objects only must be words.
+pub(super) fn check_field(report: &mut Report<'_>, span: &Range<usize>, name: &str, of_state: bool) -> bool {
+    if !check(report, span, "a field", name) {
+        return false;
+    }
+    if WORDS.contains(&name) {
+        report.error(
+            span,
+            format!("a field can't be called `{name}`: it is a word of the expression language"),
+            "take another name",
+        );
+        return false;
+    }
+    if let Some((_, reason)) = FIELDS.iter().find(|(reserved, _)| of_state && *reserved == name) {
+        report.error(span, format!("a field can't be called `{name}`: {reason}"), "take another name");
+        return false;
+    }
+    true
+}
+
+pub(super) fn check_command(report: &mut Report<'_>, span: &Range<usize>, name: &str) -> bool {
+    if !check(report, span, "a command", name) {
+        return false;
+    }
+    if name == "read" {
+        report.error(
+            span,
+            "a command can't be called `read`: in `allow` it stands for queries",
+            "take another name",
+        );
+        return false;
+    }
+    true
+}
+
+/// `order_placed` → `OrderPlaced`.
+pub(super) fn pascal_case(name: &str) -> String {
+    name.split('_')
+        .flat_map(|part| {
+            let mut letters = part.chars();
+            letters
+                .next()
+                .map(|first| first.to_ascii_uppercase())
+                .into_iter()
+                .chain(letters.collect::<Vec<_>>())
+        })
+        .collect()
+}
+
+/// What the author of `unitPrice` or `unit-price` may have meant, if that is a name.
+fn snake_case(name: &str) -> Option<String> {
+    if name.len() > LONGEST {
+        return None;
+    }
+    let mut better = String::new();
+    for c in name.trim().chars() {
+        match c {
+            'A'..='Z' => {
+                if !better.is_empty() && !better.ends_with('_') {
+                    better.push('_');
+                }
+                better.push(c.to_ascii_lowercase());
+            }
+            '-' | ' ' | '.' => better.push('_'),
+            _ => better.push(c),
+        }
+    }
+    is_name(&better).then_some(better)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_types() {
+        assert_eq!(pascal_case("placed"), "Placed");
+        assert_eq!(pascal_case("order_line_2_added"), "OrderLine2Added");
+        assert_eq!(pascal_case("a__b_"), "AB");
+    }
+
+    #[test]
+    fn better_names_are_found() {
+        assert_eq!(snake_case("unitPrice").as_deref(), Some("unit_price"));
+        assert_eq!(snake_case("Unit-price").as_deref(), Some("unit_price"));
+        assert_eq!(snake_case("größe"), None);
+        assert_eq!(snake_case(""), None);
+    }
+
+    #[test]
+    fn a_name_is_at_most_48_long() {
+        assert!(is_name(&"a".repeat(48)));
+        assert!(!is_name(&"a".repeat(49)));
+        assert!(!is_name("9a"));
+        assert!(!is_name("_a"));
+        assert!(!is_name(""));
+    }
+}

@@ -1,0 +1,56 @@
+//! Connections to PostgreSQL, and what its errors mean.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::{InvalidOptions, Options};
+
+/// A query waits no longer for a connection: the caller hears 503 at once instead of hanging.
+const QUERY_ACQUIRE: Duration = Duration::from_secs(1);
+/// The projector has nothing better to do.
+const PROJECTOR_ACQUIRE: Duration = Duration::from_secs(5);
+
+/// Connections for queries, made on first use.
+pub(crate) fn query_pool(options: &Options) -> Result<PgPool, InvalidOptions> {
+    let connect = connect(options, "writ-queries")?.options([("statement_timeout", "10s")]);
+    Ok(PgPoolOptions::new()
+        .max_connections(options.max_connections.max(1))
+        .acquire_timeout(QUERY_ACQUIRE)
+        .connect_lazy_with(connect))
+}
+
+/// The projector's connection, made on first use.
+pub(crate) fn projector_pool(options: &Options) -> Result<PgPool, InvalidOptions> {
+    // Rows and offsets are lost together if PostgreSQL crashes, and are read from Kafka again: no need to wait for its disk.
+    let connect = connect(options, "writ-projector")?
+        .options([("synchronous_commit", "off"), ("statement_timeout", "60s"), ("lock_timeout", "30s")]);
+    Ok(PgPoolOptions::new().max_connections(1).acquire_timeout(PROJECTOR_ACQUIRE).connect_lazy_with(connect))
+}
+
+fn connect(options: &Options, application: &str) -> Result<PgConnectOptions, InvalidOptions> {
+    let options =
+        PgConnectOptions::from_str(&options.url).map_err(|error| InvalidOptions::Url(error.to_string()))?;
+    Ok(options.application_name(application))
+}
+
+/// Whether trying again later may help: PostgreSQL is away, starting, stopping or full, or the projector hasn't made
+/// the tables yet.
+pub(crate) fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            // Connection, authorization, resources, operator, rollback (deadlock); no such database, schema, table, column.
+            ["08", "28", "53", "57", "40"].iter().any(|class| code.starts_with(class))
+                || matches!(&*code, "3D000" | "3F000" | "42P01" | "42703")
+        }),
+        _ => false,
+    }
+}

@@ -1,0 +1,178 @@
+//! The rows of a batch's aggregates: read, folded, written, each with one statement per model.
+//!
+//! **First wins by (aggregate id, version)**: an event whose version isn't the row's next one is skipped and counted.
+//! The offset goes on, since no retry would make it fit.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use uuid::Uuid;
+use writ_model::value::stored_from_json;
+use writ_model::{Model, State, Timestamp, evolve};
+
+use super::batch::Decoded;
+use crate::metric;
+use crate::tables::{Table, object, text};
+
+/// A row that can't be read back.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// PostgreSQL failed, or refuses a row.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// Somebody else has changed the row.
+    #[error("the row {id} of {table} is not what the projector writes: {detail}")]
+    Row {
+        /// Schema and table.
+        table: String,
+        /// The aggregate.
+        id: Uuid,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+/// A model's table with its statements.
+#[derive(Debug)]
+pub(super) struct Rows {
+    model: Arc<Model>,
+    table: Table,
+    select: String,
+    upsert: String,
+}
+
+impl Rows {
+    pub(super) fn new(model: Arc<Model>, table: Table) -> Rows {
+        Rows { select: select(&table), upsert: upsert(&table), model, table }
+    }
+
+    /// Folds `events`, which are in the order of their partitions, and writes the rows. Gives the number of events applied.
+    pub(super) async fn apply(&self, connection: &mut PgConnection, events: &[Decoded]) -> Result<u64, Error> {
+        let mut ids: Vec<Uuid> = events.iter().map(|event| event.aggregate).collect();
+        // Also the order in which rows are locked.
+        ids.sort_unstable();
+        ids.dedup();
+        let mut states = self.read(connection, &ids).await?;
+        let mut changed: Vec<Uuid> = Vec::with_capacity(ids.len());
+        let mut applied = 0;
+        for decoded in events {
+            let state = states.remove(&decoded.aggregate);
+            let next = state.as_ref().map_or(0, |state| state.version) + 1;
+            let event = self.model.events.get(&decoded.event).filter(|_| decoded.version == next);
+            let Some(event) = event else {
+                skipped(decoded, next);
+                states.extend(state.map(|state| (decoded.aggregate, state)));
+                continue;
+            };
+            applied += 1;
+            states.insert(decoded.aggregate, evolve(&self.model, state, event, &decoded.fields, decoded.at));
+            changed.push(decoded.aggregate);
+        }
+        changed.sort_unstable();
+        changed.dedup();
+        if !changed.is_empty() {
+            self.write(connection, &changed, &states).await?;
+        }
+        Ok(applied)
+    }
+
+    async fn read(&self, connection: &mut PgConnection, ids: &[Uuid]) -> Result<HashMap<Uuid, State>, Error> {
+        let rows = sqlx::query(AssertSqlSafe(self.select.as_str())).bind(ids).fetch_all(connection).await?;
+        let mut states = HashMap::with_capacity(ids.len());
+        for row in rows {
+            let id: Uuid = row.try_get(0)?;
+            let broken = |detail: String| Error::Row { table: self.table.qualified.clone(), id, detail };
+            let version: i64 = row.try_get(1)?;
+            let fields: String = row.try_get(5)?;
+            let fields = serde_json::from_str(&fields).map_err(|error| broken(error.to_string()))?;
+            let state = State {
+                version: u64::try_from(version).map_err(|_| broken(format!("version {version}")))?,
+                deleted: row.try_get(2)?,
+                created_at: Timestamp(row.try_get(3)?),
+                updated_at: Timestamp(row.try_get(4)?),
+                fields: stored_from_json(&self.model.fields, &fields).map_err(|errors| {
+                    let faults: Vec<String> =
+                        errors.iter().map(|error| format!("{}: {}", error.pointer, error.detail)).collect();
+                    broken(faults.join("; "))
+                })?,
+            };
+            states.insert(id, state);
+        }
+        Ok(states)
+    }
+
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        ids: &[Uuid],
+        states: &HashMap<Uuid, State>,
+    ) -> Result<(), Error> {
+        let of = |id: &Uuid| states.get(id).expect("invariant: every changed aggregate has a state");
+        let each = |read: &dyn Fn(&State) -> Option<String>| -> Vec<Option<String>> {
+            ids.iter().map(|id| read(of(id))).collect()
+        };
+        let mut statement = sqlx::query(AssertSqlSafe(self.upsert.as_str()))
+            .bind(ids)
+            .bind(each(&|state| Some(state.version.to_string())))
+            .bind(each(&|state| Some(state.deleted.to_string())))
+            .bind(each(&|state| Some(state.created_at.to_string())))
+            .bind(each(&|state| Some(state.updated_at.to_string())));
+        for column in &self.table.columns {
+            statement = statement.bind(each(&|state| state.fields.get(&column.field).and_then(text)));
+        }
+        statement.execute(connection).await?;
+        Ok(())
+    }
+}
+
+fn select(table: &Table) -> String {
+    let millis = |column: &str| format!("(extract(epoch FROM {column}) * 1000)::bigint");
+    format!(
+        "SELECT id, version, deleted, {}, {}, {} FROM {} WHERE id = ANY($1)",
+        millis("created_at"),
+        millis("updated_at"),
+        object(&table.columns),
+        table.qualified
+    )
+}
+
+/// One statement whatever the number of rows: an array per column. `UNNEST` of several arrays has no limit of arguments.
+fn upsert(table: &Table) -> String {
+    let fixed = ["id", "version", "deleted", "created_at", "updated_at"].map(|name| crate::tables::quote(name));
+    let fixed_types = ["uuid", "bigint", "boolean", "timestamp with time zone", "timestamp with time zone"];
+    let columns: Vec<(String, String)> = fixed
+        .into_iter()
+        .zip(fixed_types.map(str::to_owned))
+        .chain(table.columns.iter().map(|column| (column.quoted(), column.kind.sql_type())))
+        .collect();
+    let join = |part: &dyn Fn(usize, &(String, String)) -> String| {
+        let parts: Vec<String> = columns.iter().enumerate().map(|(index, column)| part(index, column)).collect();
+        parts.join(", ")
+    };
+    let names = join(&|_, (name, _)| name.clone());
+    let values = join(&|index, (_, ty)| format!("c{index}::{ty}"));
+    let arrays = join(&|index, _| format!("${}::{}[]", index + 1, if index == 0 { "uuid" } else { "text" }));
+    let aliases = join(&|index, _| format!("c{index}"));
+    let updates: Vec<String> =
+        columns.iter().skip(1).map(|(name, _)| format!("{name} = EXCLUDED.{name}")).collect();
+    format!(
+        "INSERT INTO {} ({names}) SELECT {values} FROM UNNEST({arrays}) AS new ({aliases}) \
+         ON CONFLICT (id) DO UPDATE SET {}",
+        table.qualified,
+        updates.join(", ")
+    )
+}
+
+fn skipped(decoded: &Decoded, next: u64) {
+    metrics::counter!(metric::SKIPPED, "model" => decoded.model.name.clone()).increment(1);
+    tracing::warn!(
+        topic = &*decoded.place.topic,
+        partition = decoded.place.partition,
+        offset = decoded.offset,
+        key = %decoded.aggregate,
+        version = decoded.version,
+        expected = next,
+        "an event is skipped: its version is not the next one"
+    );
+}

@@ -1,0 +1,25 @@
+//! The tables: one per model, derived from its declaration, and our own bookkeeping.
+//!
+//! `writ_offsets` says, per partition of an event topic, which event comes next. It is written in the transaction that
+//! writes the rows, so rows and offset always agree. `writ_meta` holds the layout's number, so that a later release
+//! knows what it finds.
+//!
+//! [`ensure`] may run in many processes at once: an advisory lock lets one after the other through, and each finds its
+//! work done or does it. Nothing here deletes data: a removed field's column stays, unread.
+
+mod alter;
+mod derive;
+mod json;
+mod kind;
+mod name;
+
+pub use alter::{Error, ensure};
+pub use derive::{Column, Table};
+pub(crate) use json::{instant, object, scalar};
+pub(crate) use kind::{Kind, text};
+pub(crate) use name::{Schema, fnv1a, quote};
+
+/// Table of the projector's places in the event topics.
+pub(crate) const OFFSETS: &str = "writ_offsets";
+/// Table of facts about the schema itself.
+pub(crate) const META: &str = "writ_meta";

@@ -1,0 +1,162 @@
+//! Brings the schema to what the declarations ask for.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Row};
+
+use super::derive::{FIXED, Table};
+use super::name::{Schema, fnv1a};
+use super::{META, OFFSETS};
+
+/// The layout of our own tables. Raised when they change.
+const LAYOUT: &str = "1";
+
+/// Why the tables aren't there.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A field's type was changed since its column was made.
+    #[error(
+        "the column {column} of {table} is {found}, but the model now asks for {wanted}. The table can be read anew \
+         from Kafka: run `DROP TABLE {table}` in PostgreSQL; the projector notices and fills it again"
+    )]
+    Retyped {
+        /// Schema and table.
+        table: String,
+        /// The column.
+        column: String,
+        /// Its type.
+        found: String,
+        /// The type by the declaration.
+        wanted: String,
+    },
+    /// The schema was made by a release whose layout this one doesn't know.
+    #[error(
+        "the schema {schema} has layout {found}, this release knows layout {LAYOUT}: run the newer release, or drop the schema \
+         and let it be read anew from Kafka"
+    )]
+    Layout {
+        /// The schema.
+        schema: String,
+        /// Its layout.
+        found: String,
+    },
+    /// PostgreSQL failed.
+    #[error("creating the tables failed: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Creates what is missing: the schema, our own tables, a table per model, added columns, indexes. One transaction under
+/// an advisory lock. The place in the topic of a model whose table had to be created goes back to the beginning, so a
+/// dropped table is filled again.
+pub async fn ensure(
+    pool: &PgPool,
+    schema: &Schema,
+    tables: &[Table],
+    topic_of: impl Fn(&str) -> String,
+) -> Result<(), Error> {
+    let mut connection = pool.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    let lock = i64::from_ne_bytes(fnv1a(format!("writ tables {}", schema.quoted()).as_bytes()).to_ne_bytes());
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(lock).execute(&mut *transaction).await?;
+    own_tables(&mut transaction, schema).await?;
+    for table in tables {
+        let existing = columns(&mut transaction, &table.qualified).await?;
+        match existing {
+            None => {
+                run(&mut transaction, table.create()).await?;
+                let forget = format!("DELETE FROM {} WHERE topic = $1", schema.table(OFFSETS));
+                sqlx::query(AssertSqlSafe(forget))
+                    .bind(topic_of(&table.model))
+                    .execute(&mut *transaction)
+                    .await?;
+                tracing::info!(db.table = table.qualified, "table is created");
+            }
+            Some(existing) => alter(&mut transaction, table, &existing).await?,
+        }
+        let present = indexes(&mut transaction, schema).await?;
+        for (name, statement) in table.create_indexes() {
+            if !present.contains(&name) {
+                run(&mut transaction, statement).await?;
+            }
+        }
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+async fn own_tables(connection: &mut PgConnection, schema: &Schema) -> Result<(), Error> {
+    let exists = format!("SELECT to_regclass({}) IS NOT NULL", super::name::literal(&schema.table(META)));
+    let exists: bool = sqlx::query_scalar(AssertSqlSafe(exists)).fetch_one(&mut *connection).await?;
+    if !exists {
+        run(connection, format!("CREATE SCHEMA IF NOT EXISTS {}", schema.quoted())).await?;
+        run(
+            connection,
+            format!("CREATE TABLE {} (name text PRIMARY KEY, value text NOT NULL)", schema.table(META)),
+        )
+        .await?;
+        let insert = format!("INSERT INTO {} (name, value) VALUES ('layout', $1)", schema.table(META));
+        sqlx::query(AssertSqlSafe(insert)).bind(LAYOUT).execute(&mut *connection).await?;
+    }
+    let layout = format!("SELECT value FROM {} WHERE name = 'layout'", schema.table(META));
+    let found: Option<String> = sqlx::query_scalar(AssertSqlSafe(layout)).fetch_optional(&mut *connection).await?;
+    match found {
+        Some(found) if found != LAYOUT => return Err(Error::Layout { schema: schema.quoted(), found }),
+        _ => {}
+    }
+    run(
+        connection,
+        format!(
+            "CREATE TABLE IF NOT EXISTS {} (topic text, partition integer, next bigint NOT NULL, \
+             PRIMARY KEY (topic, partition))",
+            schema.table(OFFSETS)
+        ),
+    )
+    .await
+}
+
+/// The columns of a table with their types; `None` if there is no such table.
+async fn columns(connection: &mut PgConnection, table: &str) -> Result<Option<HashMap<String, String>>, Error> {
+    let rows = sqlx::query(
+        "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute \
+         WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await?;
+    let columns: HashMap<String, String> =
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, sqlx::Error>>()?;
+    Ok((!columns.is_empty()).then_some(columns))
+}
+
+async fn indexes(connection: &mut PgConnection, schema: &Schema) -> Result<HashSet<String>, Error> {
+    let sql = format!("SELECT indexname::text FROM pg_indexes WHERE schemaname = {}", schema.literal());
+    let names: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(connection).await?;
+    Ok(names.into_iter().collect())
+}
+
+async fn alter(
+    connection: &mut PgConnection,
+    table: &Table,
+    existing: &HashMap<String, String>,
+) -> Result<(), Error> {
+    let fixed = FIXED.iter().map(|(name, ty)| ((*name).to_owned(), (*ty).to_owned()));
+    let fields = table.columns.iter().map(|column| (column.name.clone(), column.kind.sql_type()));
+    for (column, wanted) in fixed.chain(fields) {
+        if let Some(found) = existing.get(&column).filter(|found| **found != wanted) {
+            let table = table.qualified.clone();
+            return Err(Error::Retyped { table, column, found: found.clone(), wanted });
+        }
+    }
+    for column in table.columns.iter().filter(|column| !existing.contains_key(&column.name)) {
+        for statement in table.add(column) {
+            run(connection, statement).await?;
+        }
+        tracing::info!(db.table = table.qualified, db.column = column.name, "column is added");
+    }
+    Ok(())
+}
+
+async fn run(connection: &mut PgConnection, statement: String) -> Result<(), Error> {
+    sqlx::query(AssertSqlSafe(statement)).execute(connection).await?;
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! Names in SQL: always quoted, never longer than PostgreSQL keeps, never one of ours or its own.
+
+/// PostgreSQL cuts longer names off silently, so that two of them could become one.
+const MAX_BYTES: usize = 63;
+/// Hexadecimal digits of a hash.
+const HASH: usize = 16;
+/// Columns that every table has, and those that PostgreSQL adds.
+const TAKEN: [&str; 11] = [
+    "id", "version", "deleted", "created_at", "updated_at", "tableoid", "xmin", "cmin", "xmax", "cmax", "ctid",
+];
+
+/// A name as an SQL identifier.
+pub(crate) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text as an SQL literal.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// The name of a model's table. Names beginning with `writ_` are ours.
+pub(super) fn table(model: &str) -> String {
+    if model.starts_with("writ_") { with_hash(model) } else { fit(model) }
+}
+
+/// The name of a field's column.
+pub(super) fn column(field: &str) -> String {
+    if TAKEN.contains(&field) { with_hash(field) } else { fit(field) }
+}
+
+/// The name of an index. The point can't stand in a model's name, so it never is a table's name, and no two lists of
+/// columns share one.
+pub(super) fn index(table: &str, columns: &[&str]) -> String {
+    fit(&format!("{table}.{}", columns.join(".")))
+}
+
+fn fit(name: &str) -> String {
+    if name.len() <= MAX_BYTES { name.to_owned() } else { with_hash(name) }
+}
+
+fn with_hash(name: &str) -> String {
+    let mut end = name.len().min(MAX_BYTES - HASH - 1);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}_{:016x}", &name[..end], fnv1a(name.as_bytes()))
+}
+
+/// FNV-1a: names in the database and cursors depend on it, so it must never change.
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// The schema that holds everything.
+#[derive(Debug, Clone)]
+pub struct Schema {
+    name: String,
+}
+
+impl Schema {
+    /// The schema of this name.
+    pub fn new(name: &str) -> Schema {
+        Schema { name: fit(name) }
+    }
+
+    /// Its name as an identifier.
+    pub(crate) fn quoted(&self) -> String {
+        quote(&self.name)
+    }
+
+    /// Its name as a literal.
+    pub(crate) fn literal(&self) -> String {
+        literal(&self.name)
+    }
+
+    /// A table in it, as an identifier.
+    pub(crate) fn table(&self, name: &str) -> String {
+        format!("{}.{}", quote(&self.name), quote(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_are_doubled() {
+        assert_eq!(quote("a\"b"), "\"a\"\"b\"");
+        assert_eq!(literal("it's"), "'it''s'");
+    }
+
+    #[test]
+    fn names_that_are_taken_or_too_long_get_a_hash() {
+        assert_eq!(column("number"), "number");
+        assert!(column("xmin").starts_with("xmin_"));
+        assert_ne!(table("writ_offsets"), "writ_offsets");
+        let long = "a".repeat(80);
+        assert_eq!(column(&long).len(), MAX_BYTES);
+        assert_ne!(column(&long), column(&format!("{long}a")));
+    }
+
+    #[test]
+    fn the_hash_is_the_published_one() {
+        assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn indexes_of_different_columns_differ() {
+        assert_ne!(index("a", &["b_c"]), index("a_b", &["c"]));
+    }
+}
