@@ -53,7 +53,10 @@ fn every_key_has_a_line() {
     for key in ["app", "roles", "http.listen", "kafka.brokers", "registry.url", "redis.url", "log.level"] {
         assert!(lines.lines().any(|line| line.starts_with(&format!("{key} = "))), "{key} in {lines}");
     }
-    assert!(lines.parse::<String>().unwrap().contains("roles = [\"api\", \"decider\", \"projector\"]"));
+    assert!(lines.contains("roles = [\"api\", \"decider\", \"projector\"]"), "{lines}");
+    // Signed and unsigned.
+    assert!(lines.contains("kafka.partitions = 24 "), "{lines}");
+    assert!(lines.contains("postgres.max_connections = 8 "), "{lines}");
 }
 
 #[test]

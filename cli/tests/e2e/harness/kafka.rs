@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value as Avro;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -50,7 +51,7 @@ impl Record {
         let schema = schema(self.schema_id()).await;
         let schema = apache_avro::Schema::parse_str(schema["schema"].as_str().unwrap()).unwrap();
         let mut datum = &self.value[5..];
-        let value = apache_avro::from_avro_datum(&schema, &mut datum, None).unwrap();
+        let value = GenericDatumReader::builder(&schema).build().unwrap().read_value(&mut datum).unwrap();
         assert!(datum.is_empty(), "bytes behind the datum of {self:?}");
         let Avro::Record(fields) = value else { panic!("no record: {value:?}") };
         fields.into_iter().collect()

@@ -28,6 +28,8 @@ impl World {
     }
 
     pub(crate) fn with_models(files: &[(&str, &str)]) -> World {
+        // Before there is anything to clean up.
+        let _ = (brokers(), registry_url(), postgres_url());
         let name = unique("t");
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("models")).unwrap();
