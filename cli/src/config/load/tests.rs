@@ -91,7 +91,6 @@ fn a_wrong_value_is_refused_with_its_place() {
     assert_eq!(invalid("roles = ['apii']", &[]).1, FILE_NAME);
     assert_eq!(invalid("app = 'my-shop'", &[]), from_file("app"));
     assert_eq!(invalid("[postgres]\nurl = 'mysql://x'", &[]), from_file("postgres.url"));
-    assert_eq!(invalid("[http]\nlisten = 'localhost'", &[]), from_file("http.listen"));
     let (key, origin) = invalid("", &[("WRIT_KAFKA_PARTITIONS", "many")]);
     assert_eq!((key.as_str(), origin.as_str()), ("kafka.partitions", "the variable WRIT_KAFKA_PARTITIONS"));
 }
