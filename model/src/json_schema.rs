@@ -1,5 +1,7 @@
 //! JSON Schema (2020-12) of inputs, states and events, for the OpenAPI document, and of the model language itself.
 
+mod language;
+
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json, json};
 
@@ -156,7 +158,7 @@ fn pruned(mut schema: Json) -> Json {
 
 /// The model language, for editors (`writ check --schema`).
 pub fn of_language() -> Json {
-    todo!()
+    language::schema()
 }
 
 #[cfg(test)]

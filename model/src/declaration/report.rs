@@ -19,7 +19,8 @@ impl<'a> Report<'a> {
         self.found.push(Diagnostic {
             file: self.source.name.clone(),
             span: span.clone(),
-            message: message.into(),
+            // A message about an expression of several lines may quote the end of one.
+            message: message.into().replace(char::is_control, " "),
             hint: hint.into().0,
         });
     }
@@ -105,8 +106,9 @@ fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
         .filter(|(distance, candidate)| *distance <= length.max(candidate.len()).div_ceil(3))
         // Of two that are equally far the one with the same beginning: `payed` is `paid`, not `placed`.
         .min_by(|(one, a), (other, b)| {
-            let likeness = |candidate| strsim::jaro_winkler(&name, candidate);
-            one.cmp(other).then(likeness(b).total_cmp(&likeness(a)))
+            let alike =
+                |candidate: &str| name.chars().zip(candidate.chars()).take_while(|(a, b)| a == b).count();
+            one.cmp(other).then(alike(b).cmp(&alike(a)))
         })
         .filter(|(distance, candidate)| *distance < candidate.chars().count())
         .map(|(_, candidate)| candidate)

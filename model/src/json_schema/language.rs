@@ -1,0 +1,240 @@
+//! JSON Schema of a model file, for completion and first checks in editors. It can't say all that
+//! [`crate::Models::check`] says: names across a file, types of expressions, what a state machine needs.
+
+use serde_json::{Value as Json, json};
+
+const NAME: &str = "^[a-z][a-z0-9_]{0,47}$";
+
+pub(super) fn schema() -> Json {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Writ model",
+        "description": "One model: its fields, its commands and who may use them.",
+        "type": "object",
+        "required": ["model", "fields"],
+        "additionalProperties": false,
+        "properties": {
+            "model": described("#/$defs/name", "The name of the model: part of its topic, table, routes and event types."),
+            "doc": text("What one of it stands for."),
+            "fields": {
+                "description": "The fields of the state.",
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": { "$ref": "#/$defs/name" },
+                "additionalProperties": { "$ref": "#/$defs/field" }
+            },
+            "crud": {
+                "description": "Adds the commands `create`, `update` and `delete`, or those of the list.",
+                "anyOf": [
+                    { "type": "boolean" },
+                    { "type": "array", "uniqueItems": true, "items": { "enum": ["create", "update", "delete"] } }
+                ]
+            },
+            "commands": {
+                "description": "What can be done, by name.",
+                "type": "object",
+                "propertyNames": { "$ref": "#/$defs/name", "not": { "const": "read" } },
+                "additionalProperties": { "$ref": "#/$defs/command" }
+            },
+            "allow": {
+                "description": "Who may do what: command names with commas between them, or `read`, each with a condition.",
+                "type": "object",
+                "propertyNames": { "pattern": "^ *[a-z][a-z0-9_]*( *, *[a-z][a-z0-9_]*)* *$" },
+                "additionalProperties": { "$ref": "#/$defs/condition" }
+            },
+            "index": {
+                "description": "Fields by which lists are filtered or sorted, such as `[[status, created_at]]`.",
+                "type": "array",
+                "items": {
+                    "anyOf": [
+                        { "$ref": "#/$defs/name" },
+                        { "type": "array", "minItems": 1, "uniqueItems": true, "items": { "$ref": "#/$defs/name" } }
+                    ]
+                }
+            }
+        },
+        "$defs": {
+            "name": {
+                "description": "Lower-case letters, digits and `_`, at most 48, a letter first.",
+                "type": "string",
+                "pattern": NAME
+            },
+            "condition": {
+                "description": "A CEL expression that is true or false, over `state`, `input`, `actor`, `id`, `now` and `role(name)`.",
+                "type": ["string", "boolean"]
+            },
+            "expression": {
+                "description": "A CEL expression over `state`, `input`, `actor`, `id` and `now`. A text in it has quotes of its own: \"'placed'\".",
+                "type": ["string", "number", "boolean", "null"]
+            },
+            "type": type_names(),
+            "field": field(),
+            "command": command()
+        }
+    })
+}
+
+fn text(description: &str) -> Json {
+    json!({ "description": description, "type": "string" })
+}
+
+fn flag(description: &str) -> Json {
+    json!({ "description": description, "type": "boolean" })
+}
+
+fn described(reference: &str, description: &str) -> Json {
+    json!({ "$ref": reference, "description": description })
+}
+
+/// The types with what each of them holds, so that an editor shows it beside the name.
+fn type_names() -> Json {
+    let named = [
+        ("text", "Unicode text without NUL."),
+        ("integer", "A 64-bit signed integer."),
+        ("decimal", "An exact decimal; needs `precision` and `scale`."),
+        ("boolean", "true or false."),
+        ("timestamp", "An instant in UTC, in milliseconds."),
+        ("date", "A calendar date, such as 2026-01-31."),
+        ("duration", "A span of time in ISO 8601, such as PT24H."),
+        ("uuid", "A UUID."),
+        ("email", "An e-mail address."),
+        ("url", "An absolute URL."),
+        ("enum", "One of `values`."),
+        ("ref", "The id of an aggregate of the model `to`."),
+        ("list", "Items, each as `of` says."),
+        ("object", "Named parts, as `fields` says."),
+        ("json", "Any JSON."),
+    ];
+    let names: Vec<Json> =
+        named.iter().map(|(name, holds)| json!({ "const": name, "description": holds })).collect();
+    json!({ "description": "The type of a field.", "oneOf": names })
+}
+
+fn field() -> Json {
+    let length = |of: &str| json!({ "description": of, "type": "integer", "minimum": 0 });
+    let bound = |of: &str| json!({ "description": of, "type": ["number", "string"] });
+    let fields = |of: &str| {
+        json!({
+            "description": of,
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": { "$ref": "#/$defs/name" },
+            "additionalProperties": { "$ref": "#/$defs/field" }
+        })
+    };
+    let needs = |ty: &str, keys: &[&str]| {
+        json!({
+            "if": { "required": ["type"], "properties": { "type": { "const": ty } } },
+            "then": { "required": keys }
+        })
+    };
+    let declaration = json!({
+        "type": "object",
+        "required": ["type"],
+        "additionalProperties": false,
+        "properties": {
+            "type": { "$ref": "#/$defs/type" },
+            "doc": text("What the field holds."),
+            "optional": flag("It may be absent or null."),
+            "default": { "description": "Taken when a creating command leaves the field out." },
+            "key": flag("The natural key: ids are derived from it."),
+            "unique": flag("No two aggregates of the model have the same value."),
+            "immutable": flag("It can't change after the creation."),
+            "personal": flag("It is data about a person."),
+            "secret": flag("It is never shown in clear."),
+            "min": bound("The least value of an integer or a decimal."),
+            "max": bound("The greatest value of an integer or a decimal."),
+            "min_length": length("The least number of characters of a text, or of items of a list."),
+            "max_length": length("The greatest number of characters of a text, or of items of a list."),
+            "pattern": text("A regular expression that the whole text must match."),
+            "values": {
+                "description": "The values of an enum.",
+                "type": "array",
+                "minItems": 1,
+                "uniqueItems": true,
+                "items": { "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,63}$" }
+            },
+            "to": described("#/$defs/name", "The model that a ref points to."),
+            "of": {
+                "description": "What each item of a list is: a declaration, or the fields of an object.",
+                "anyOf": [{ "$ref": "#/$defs/field" }, fields("The fields of each item.")]
+            },
+            "precision": {
+                "description": "The number of all digits of a decimal.",
+                "type": "integer", "minimum": 1, "maximum": 38
+            },
+            "scale": {
+                "description": "The number of digits of a decimal after the point.",
+                "type": "integer", "minimum": 0, "maximum": 38
+            },
+            "fields": fields("The fields of an object.")
+        },
+        "allOf": [
+            needs("decimal", &["precision", "scale"]),
+            needs("enum", &["values"]),
+            needs("ref", &["to"]),
+            needs("list", &["of"]),
+            needs("object", &["fields"])
+        ]
+    });
+    json!({
+        "description": "A field: its type, or a map of its type and constraints.",
+        "anyOf": [{ "$ref": "#/$defs/type" }, declaration]
+    })
+}
+
+fn command() -> Json {
+    let names = json!({ "type": "array", "uniqueItems": true, "items": { "$ref": "#/$defs/name" } });
+    json!({
+        "description": "A command: what it takes, when it is allowed, what it changes.",
+        "type": ["object", "null"],
+        "additionalProperties": false,
+        "properties": {
+            "doc": text("What the command does."),
+            "creates": flag("It starts a new aggregate."),
+            "deletes": flag("It ends the aggregate."),
+            "input": {
+                "description": "What the caller sends: a list of fields of the model, or a map of them and of inputs that only the event records.",
+                "anyOf": [
+                    names,
+                    {
+                        "type": "object",
+                        "propertyNames": { "$ref": "#/$defs/name" },
+                        "additionalProperties": {
+                            "anyOf": [
+                                { "type": "null" },
+                                { "type": "object", "maxProperties": 0 },
+                                { "$ref": "#/$defs/field" }
+                            ]
+                        }
+                    }
+                ]
+            },
+            "require": {
+                "description": "Conditions, in the order in which they are tested.",
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["that", "else"],
+                    "additionalProperties": false,
+                    "properties": {
+                        "that": { "$ref": "#/$defs/condition" },
+                        "else": text("What the caller reads when the condition doesn't hold.")
+                    }
+                }
+            },
+            "from": {
+                "description": "The values of the state field that allow the command.",
+                "anyOf": [{ "type": "string" }, { "type": "array", "minItems": 1, "items": { "type": "string" } }]
+            },
+            "to": text("The value of the state field after the command."),
+            "set": {
+                "description": "Fields and the expressions whose values they get.",
+                "type": "object",
+                "propertyNames": { "$ref": "#/$defs/name" },
+                "additionalProperties": { "$ref": "#/$defs/expression" }
+            },
+            "emits": described("#/$defs/name", "The event; by default it is called like the command.")
+        }
+    })
+}
