@@ -2,12 +2,14 @@
 //!
 //! Needs the stack of `cargo dev test`. Every test has topics of its own.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::message::{Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -106,7 +108,7 @@ impl Stage {
     }
 
     /// Committed records of a topic, from its beginning to its end, in the order of each partition.
-    fn read(&self, topic: &str) -> Vec<(String, Option<Vec<u8>>, BTreeMap<String, String>)> {
+    fn read(&self, topic: &str) -> Vec<Found> {
         let consumer: BaseConsumer = self
             .kafka
             .client("test")
@@ -129,13 +131,13 @@ impl Stage {
                     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
                     let headers = record.headers().map(|headers| headers.iter().collect::<Vec<_>>());
                     let headers = headers.unwrap_or_default().into_iter();
-                    records.push((
-                        text(record.key().unwrap_or_default()),
-                        record.payload().map(<[u8]>::to_vec),
-                        headers
+                    records.push(Found {
+                        key: text(record.key().unwrap_or_default()),
+                        value: record.payload().map(<[u8]>::to_vec),
+                        headers: headers
                             .map(|header| (header.key.to_owned(), text(header.value.unwrap_or_default())))
                             .collect(),
-                    ));
+                    });
                 }
             }
         }
@@ -144,9 +146,16 @@ impl Stage {
 
     fn versions(&self, aggregate: Uuid) -> Vec<String> {
         let events = self.read(&self.topics.events("account"));
-        let of_this = events.iter().filter(|(key, ..)| *key == aggregate.to_string());
-        of_this.map(|(_, _, headers)| headers[header::VERSION].clone()).collect()
+        let of_this = events.iter().filter(|event| event.key == aggregate.to_string());
+        of_this.map(|event| event.headers[header::VERSION].clone()).collect()
     }
+}
+
+/// A committed record.
+struct Found {
+    key: String,
+    value: Option<Vec<u8>>,
+    headers: BTreeMap<String, String>,
 }
 
 struct Running {
@@ -307,9 +316,9 @@ async fn garbage_goes_to_the_dead_letters_and_stops_nobody() {
     decider.commit(&open(account)).await;
     let dead = stage.read(&stage.topics.dead_letters());
     assert_eq!(dead.len(), 1);
-    assert_eq!(dead[0].1.as_deref(), Some(b"{\"no\": \"command\"".as_slice()));
-    assert_eq!(dead[0].2[header::ORIGIN], format!("{topic}:0:0"));
-    assert!(dead[0].2[header::REASON].contains("EOF"), "{:?}", dead[0].2);
+    assert_eq!(dead[0].value.as_deref(), Some(b"{\"no\": \"command\"".as_slice()));
+    assert_eq!(dead[0].headers[header::ORIGIN], format!("{topic}:0:0"));
+    assert!(dead[0].headers[header::REASON].contains("EOF"), "{:?}", dead[0].headers);
     decider.stop().await;
 }
 
