@@ -1,9 +1,14 @@
 //! Progress of long steps: moving lines on a terminal, plain lines elsewhere.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+/// Prints a line of the result. A reader that has gone away (`| head`) is no reason to leave servers unattended.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
 
 /// Where steps are shown: on standard error, so that standard output is only results.
 #[derive(Clone)]

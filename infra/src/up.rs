@@ -16,7 +16,7 @@ use crate::interrupt::Interrupt;
 use crate::ports::{PortFlags, Ports, is_free};
 use crate::prerequisites::{self, Tools};
 use crate::process::POLL;
-use crate::progress::Progress;
+use crate::progress::{Progress, say};
 use crate::server::{Server, Started, log_tail, start, stop};
 use crate::stack::{Stack, last_ports};
 use crate::{cargo, commands, maven, table};
@@ -58,12 +58,12 @@ pub(crate) async fn up(stack: &Stack, options: &Options, interrupt: &Interrupt) 
         stack.save_ports(last)?;
         return Err(error);
     }
-    println!("\n{}", addresses(&stack, options));
+    say(&format!("\n{}", addresses(&stack, options)));
     if options.detach {
-        println!("It runs in the background. `cargo dev status` shows it, `cargo dev down` stops it.");
+        say("It runs in the background. `cargo dev status` shows it, `cargo dev down` stops it.");
         return Ok(());
     }
-    println!("Ctrl-C stops all of it.");
+    say("Ctrl-C stops all of it.");
     drop(lock);
     supervise(&stack, children, interrupt).await
 }
@@ -230,7 +230,7 @@ async fn supervise(stack: &Stack, mut children: Children, interrupt: &Interrupt)
             }
         }
         if !any {
-            println!("The stack was stopped by another command.");
+            say("The stack was stopped by another command.");
             return Ok(());
         }
     }
