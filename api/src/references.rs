@@ -148,3 +148,49 @@ fn unknown(reference: &Reference) -> FieldError {
         detail: format!("There is no {} with the id {}; create it first.", reference.to, reference.id),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use writ_model::diagnostic::Source;
+
+    use super::*;
+
+    const MODEL: &str = r"
+model: trip
+fields:
+  guide: { type: ref, to: trip, optional: true }
+  stops: { type: list, of: { after: { type: ref, to: trip, optional: true }, name: { type: text } } }
+  home: { type: object, optional: true, fields: { from: { type: ref, to: trip } } }
+crud: true
+";
+
+    #[test]
+    fn references_are_found_wherever_they_stand() {
+        let source = Source { name: "trip.yaml".into(), text: MODEL.into() };
+        let models = Models::check("tours", &[source]).unwrap();
+        let command = &models.get("trip").unwrap().commands["create"];
+        let id = |number| Uuid::from_u128(number).to_string();
+        let input = json!({
+            "stops": [{ "name": "a" }, { "name": "b", "after": id(1) }],
+            "home": { "from": id(2) },
+        });
+        let found = find(&command.input, &command.parse_input(&input).unwrap());
+        let mut pointers: Vec<_> =
+            found.iter().map(|found| (found.pointer.as_str(), found.id.as_u128())).collect();
+        pointers.sort_unstable();
+        assert_eq!(pointers, [("/home/from", 2), ("/stops/1/after", 1)]);
+        assert!(found.iter().all(|found| found.to == "trip"));
+    }
+
+    #[test]
+    fn what_was_created_is_known_until_it_is_deleted() {
+        let references = References::new(Duration::ZERO);
+        let reference = Reference { to: "trip".into(), id: Uuid::from_u128(1), pointer: "/guide".into() };
+        references.remember("trip", reference.id);
+        assert!(references.is_known(&reference));
+        assert!(!references.is_known(&Reference { to: "tour".into(), ..reference.clone() }));
+        references.forget("trip", reference.id);
+        assert!(!references.is_known(&reference));
+    }
+}
