@@ -57,13 +57,13 @@ pub(crate) fn broken(error: axum::Error) -> Problem {
     Kind::MalformedJson.because("The body could not be read to its end.")
 }
 
-/// JSON from `bytes`; nothing at all is the empty object. Nesting is limited to 128 levels.
-pub(crate) fn json(bytes: &[u8]) -> Result<serde_json::Value, Problem> {
+/// JSON from `bytes`, which the problem calls `what`; nothing at all is the empty object. Nesting is limited to 128 levels.
+pub(crate) fn json(what: &str, bytes: &[u8]) -> Result<serde_json::Value, Problem> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(serde_json::Value::Object(serde_json::Map::new()));
     }
     serde_json::from_slice(bytes)
-        .map_err(|error| Kind::MalformedJson.because(format!("The body is not JSON: {error}.")))
+        .map_err(|error| Kind::MalformedJson.because(format!("{what} is not JSON: {error}.")))
 }
 
 #[cfg(test)]
@@ -88,17 +88,17 @@ mod tests {
 
     #[test]
     fn an_empty_body_is_the_empty_object() {
-        assert_eq!(json(b"").unwrap(), serde_json::json!({}));
-        assert_eq!(json(b" \r\n").unwrap(), serde_json::json!({}));
+        assert_eq!(json("The body", b"").unwrap(), serde_json::json!({}));
+        assert_eq!(json("The body", b" \r\n").unwrap(), serde_json::json!({}));
     }
 
     #[test]
     fn what_is_not_json_says_where() {
-        let problem = json(b"{\"a\": 1,\n oops}").unwrap_err();
+        let problem = json("The body", b"{\"a\": 1,\n oops}").unwrap_err();
         assert_eq!(problem.kind, Kind::MalformedJson);
         assert!(problem.detail.contains("line 2"), "{}", problem.detail);
         let deep = "[".repeat(10_000);
-        assert!(json(deep.as_bytes()).unwrap_err().detail.contains("recursion limit"));
-        assert_eq!(json(b"{\"a\": \"\xff\"}").unwrap_err().kind, Kind::MalformedJson);
+        assert!(json("The body", deep.as_bytes()).unwrap_err().detail.contains("recursion limit"));
+        assert_eq!(json("The body", b"{\"a\": \"\xff\"}").unwrap_err().kind, Kind::MalformedJson);
     }
 }

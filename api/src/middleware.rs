@@ -109,12 +109,14 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
 
     let status = response.status();
     let seconds = started.elapsed().as_secs_f64();
+    let waited_for = route == "/readyz";
     let labels = [("method", method.to_owned()), ("route", route), ("status", status.as_str().to_owned())];
     metrics::counter!(REQUESTS_TOTAL, &labels).increment(1);
     metrics::histogram!(REQUEST_DURATION_SECONDS, &labels).record(seconds);
     span.in_scope(|| {
         span.record("http.response.status_code", status.as_u16());
-        if status.is_server_error() {
+        // Whoever waits for the server asks for its readiness again and again.
+        if status.is_server_error() && !waited_for {
             tracing::warn!(event.duration_seconds = seconds, "a request failed");
         } else {
             tracing::debug!(event.duration_seconds = seconds, "a request was answered");

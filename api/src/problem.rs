@@ -53,7 +53,7 @@ macro_rules! kinds {
 
 kinds! {
     /// The body, or a line of a batch, is not JSON, or nests too deeply.
-    MalformedJson = BAD_REQUEST, "malformed-json", "The body is not JSON";
+    MalformedJson = BAD_REQUEST, "malformed-json", "This is not JSON";
     /// A query parameter is unknown or has no usable value; `errors` names each.
     InvalidQuery = BAD_REQUEST, "invalid-query", "A query parameter can't be used";
     /// A request header has no usable value.

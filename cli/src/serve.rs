@@ -2,6 +2,7 @@
 
 mod start;
 
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -143,15 +144,28 @@ fn stop_on_signals(stop: CancellationToken) -> Result<(), Error> {
 }
 
 /// The running roles: each a task; the end of one, if nobody asked for it, is the end of all.
+///
+/// They stop in two steps: first the front, which takes requests and waits for what the others make of them, then the
+/// others. Stopped all at once, requests that are under way would wait for an answer that never comes.
 struct Roles {
+    /// Asks the front to stop.
     stop: CancellationToken,
+    /// Asks the others to stop.
+    stop_others: CancellationToken,
     tasks: JoinSet<(&'static str, Result<(), BoxError>)>,
-    names: std::collections::HashMap<tokio::task::Id, &'static str>,
+    names: HashMap<tokio::task::Id, &'static str>,
+    front: HashSet<tokio::task::Id>,
 }
 
 impl Roles {
     fn new(stop: CancellationToken) -> Self {
-        Roles { stop, tasks: JoinSet::new(), names: std::collections::HashMap::new() }
+        Roles {
+            stop,
+            stop_others: CancellationToken::new(),
+            tasks: JoinSet::new(),
+            names: HashMap::new(),
+            front: HashSet::new(),
+        }
     }
 
     /// Starts a role. It gets the token that tells it to stop.
@@ -160,9 +174,27 @@ impl Roles {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        let future = run(self.stop.child_token());
-        let task = self.tasks.spawn(async move { (role, future.await.map_err(Into::into)) });
+        self.spawn_task(role, run(self.stop_others.child_token()));
+    }
+
+    /// Starts a role that stops before the others, which it needs to end what it began.
+    fn spawn_front<F, E>(&mut self, role: &'static str, run: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        let id = self.spawn_task(role, run(self.stop.child_token()));
+        self.front.insert(id);
+    }
+
+    fn spawn_task<F, E>(&mut self, role: &'static str, run: F) -> tokio::task::Id
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        let task = self.tasks.spawn(async move { (role, run.await.map_err(Into::into)) });
         self.names.insert(task.id(), role);
+        task.id()
     }
 
     /// Waits until all have ended. The first error stops the others and is the result.
@@ -174,7 +206,12 @@ impl Roles {
         };
         tokio::pin!(deadline);
         loop {
+            let front_is_gone = self.front.is_empty() && !self.stop_others.is_cancelled();
             let ended = tokio::select! {
+                () = self.stop.cancelled(), if front_is_gone => {
+                    self.stop_others.cancel();
+                    continue;
+                }
                 ended = self.tasks.join_next_with_id() => ended,
                 () = &mut deadline => {
                     let mut stuck: Vec<_> = self.names.into_values().collect();
@@ -187,6 +224,7 @@ impl Roles {
             let error = match ended {
                 Ok((id, (role, result))) => {
                     self.names.remove(&id);
+                    self.front.remove(&id);
                     match result {
                         Ok(()) if self.stop.is_cancelled() => {
                             tracing::info!(role, "the role has stopped");
@@ -198,10 +236,12 @@ impl Roles {
                 }
                 Err(failed) => {
                     let role = self.names.remove(&failed.id()).unwrap_or("server");
+                    self.front.remove(&failed.id());
                     Error::Panicked { role, detail: failed.to_string() }
                 }
             };
-            tracing::error!(error = %error, "the server stops because of an error");
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(error = %error, error.cause = cause, "the server stops because of an error");
             self.stop.cancel();
             // The later ones are consequences.
             first_error.get_or_insert(error);
@@ -243,6 +283,28 @@ mod tests {
         let Err(Error::Role { role: "decider", source }) = roles.join().await else { panic!() };
         assert_eq!(source.to_string(), "the cause");
         assert!(stop.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn the_front_ends_what_it_began_before_the_others_stop() {
+        let stop = CancellationToken::new();
+        let mut roles = Roles::new(stop.clone());
+        let (answer, mut answered) = tokio::sync::oneshot::channel();
+        roles.spawn_front("api", |stop| async move {
+            stop.cancelled().await;
+            answered.try_recv().expect_err("the decider goes on");
+            tokio::time::timeout(Duration::from_millis(50), answered)
+                .await
+                .expect_err("it waits for the api");
+            Ok::<_, Infallible>(())
+        });
+        roles.spawn("decider", |stop| async move {
+            stop.cancelled().await;
+            let _ = answer.send(());
+            Ok::<_, Infallible>(())
+        });
+        stop.cancel();
+        assert!(roles.join().await.is_ok());
     }
 
     #[tokio::test]

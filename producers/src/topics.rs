@@ -1,10 +1,10 @@
 //! Topic names, declared once, and their creation with the settings that the guarantees rest on.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use writ_model::Models;
 
@@ -124,39 +124,46 @@ pub async fn ensure(options: &Options, models: &Models) -> Result<(), Error> {
             Err((topic, code)) => return Err(failed(format!("{topic}: {code}"))),
         }
     }
-    check_partitions(options.clone(), vec![commands.clone(), state.clone()]).await
-}
-
-/// The decider relies on one and the same count for commands and state (see [`Topics::state`]).
-async fn check_partitions(options: Options, topics: Vec<String>) -> Result<(), Error> {
-    let (brokers, configured) = (options.brokers.clone(), options.partitions);
-    let counts = tokio::task::spawn_blocking(move || count_partitions(&options, topics))
-        .await
-        .map_err(|panicked| panicked.to_string())
-        .and_then(|counts| counts.map_err(|error| error.to_string()))
-        .map_err(|detail| Error::Kafka { brokers: brokers.clone(), detail })?;
-    match counts.into_iter().find(|(_, found)| *found != configured) {
-        None => Ok(()),
-        Some((topic, 0)) => Err(Error::Kafka { brokers, detail: format!("{topic} isn't there yet") }),
-        Some((topic, found)) => Err(Error::PartitionsChanged { topic, found, configured }),
+    let partitions = await_leaders(options.clone(), names.iter().chain(&events).cloned().collect()).await?;
+    // The decider relies on one and the same count for commands and state (see `Topics::state`).
+    for topic in [commands, state] {
+        let found = partitions[topic];
+        if found != options.partitions {
+            return Err(Error::PartitionsChanged {
+                topic: topic.clone(),
+                found,
+                configured: options.partitions,
+            });
+        }
     }
+    Ok(())
 }
 
-fn count_partitions(options: &Options, topics: Vec<String>) -> Result<Vec<(String, i32)>, KafkaError> {
-    let consumer: BaseConsumer = options.client("admin").create()?;
-    let mut counts = Vec::with_capacity(topics.len());
-    for topic in topics {
-        // A topic that was created a moment ago may not have reached every broker's metadata.
+/// Partition counts by topic, once every partition has a leader: a topic that was just made has none for a moment,
+/// and whoever asks for it then fails.
+async fn await_leaders(options: Options, topics: Vec<String>) -> Result<HashMap<String, i32>, Error> {
+    let brokers = options.brokers.clone();
+    let counted = tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = options.client("admin").create().map_err(|error| error.to_string())?;
         let deadline = Instant::now() + REQUEST_TIMEOUT;
-        let found = loop {
-            let metadata = consumer.fetch_metadata(Some(&topic), REQUEST_TIMEOUT)?;
-            let found = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-            if found > 0 || Instant::now() > deadline {
-                break i32::try_from(found).unwrap_or(i32::MAX);
-            }
-            std::thread::sleep(METADATA_PAUSE);
-        };
-        counts.push((topic, found));
+        topics.into_iter().map(|topic| await_leader(&consumer, topic, deadline)).collect()
+    })
+    .await
+    .unwrap_or_else(|panicked| Err(panicked.to_string()));
+    counted.map_err(|detail| Error::Kafka { brokers, detail })
+}
+
+fn await_leader(consumer: &BaseConsumer, topic: String, deadline: Instant) -> Result<(String, i32), String> {
+    loop {
+        let metadata =
+            consumer.fetch_metadata(Some(&topic), REQUEST_TIMEOUT).map_err(|error| error.to_string())?;
+        let partitions = metadata.topics().first().map_or(&[][..], |topic| topic.partitions());
+        if !partitions.is_empty() && partitions.iter().all(|partition| partition.leader() >= 0) {
+            return Ok((topic, i32::try_from(partitions.len()).unwrap_or(i32::MAX)));
+        }
+        if Instant::now() > deadline {
+            return Err(format!("{topic} has partitions without a leader"));
+        }
+        std::thread::sleep(METADATA_PAUSE);
     }
-    Ok(counts)
 }

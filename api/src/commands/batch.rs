@@ -131,7 +131,7 @@ async fn check(
 }
 
 fn parse(line: &[u8]) -> Result<Call, Problem> {
-    let json: Json = body::json(line)?;
+    let json: Json = body::json("The line", line)?;
     let line: Line = serde_json::from_value(json).map_err(|error| {
         let detail = format!("The line is no command: {error}.");
         Problem::at(Kind::InvalidInput, "", "invalid_line", detail)

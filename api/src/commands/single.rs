@@ -72,7 +72,7 @@ async fn run(
     if !bytes.is_empty() {
         headers::check_content_type(headers, &["application/json"])?;
     }
-    let input = body::json(&bytes)?;
+    let input = body::json("The body", &bytes)?;
     let call = Call { model, id, command, input, idempotency_key, expected_version };
     let checked = super::check(&app.api.models, call, trace)?;
     let (model, command) = (checked.record.model.clone(), checked.record.command.clone());

@@ -64,6 +64,7 @@ fn reference(models: &Models, to: &str) -> Json {
     let key = models.get(to).and_then(|model| model.fields.get(model.key.as_ref()?));
     match key.and_then(|key| of_type(models, &key.ty)) {
         Some(Json::String(key)) => Json::String(key),
+        Some(Json::Number(key)) => Json::String(key.to_string()),
         _ => json!(ID),
     }
 }

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde_json::{Map, Value as Json, json};
 use writ_model::{Command, Field, Model, Models, Type};
+use writ_projections::query::MAX_LIMIT;
 
 use super::components::{response_name, version};
 use super::{Names, examples, reference};
@@ -81,15 +82,24 @@ pub(super) fn add_paths(models: &Models, model: &Model, paths: &mut Map<String, 
 }
 
 fn list(model: &Model) -> Json {
+    let fixed = [("id", false), ("version", true), ("created_at", true), ("updated_at", true)];
     let mut parameters: Vec<_> = model.fields.values().filter_map(filter).collect();
+    parameters.extend(fixed.map(|(name, ordered)| filter_of(name, ordered)));
     parameters.extend([
         json!({
             "name": "sort", "in": "query",
             "description": "Field names separated by commas, `-` before a name for descending.",
             "schema": { "type": "string" }
         }),
-        json!({ "name": "limit", "in": "query", "description": "Most items of the page.", "schema": { "type": "integer", "minimum": 1 } }),
-        json!({ "name": "after", "in": "query", "description": "The `next` of the page before, with the same filters and sort.", "schema": { "type": "string" } }),
+        json!({
+            "name": "limit", "in": "query", "description": "Most items of the page.",
+            "schema": { "type": "integer", "minimum": 1, "maximum": MAX_LIMIT }
+        }),
+        json!({
+            "name": "after", "in": "query",
+            "description": "The `next` of the page before, with the same filters and sort.",
+            "schema": { "type": "string" }
+        }),
         reference("parameters", "Position"),
     ]);
     json!({
@@ -106,15 +116,19 @@ fn list(model: &Model) -> Json {
 
 /// The filter on a field, if its values can be compared.
 fn filter(field: &Field) -> Option<Json> {
-    if matches!(field.ty, Type::List { .. } | Type::Object(_) | Type::Json) {
-        return None;
+    match field.ty {
+        Type::List { .. } | Type::Object(_) | Type::Json => None,
+        Type::Boolean | Type::Ref { .. } => Some(filter_of(&field.name, false)),
+        _ => Some(filter_of(&field.name, true)),
     }
-    let name = &field.name;
-    Some(json!({
-        "name": name, "in": "query",
-        "description": format!("Equal to this value. Also `{name}[ne]`, `[lt]`, `[lte]`, `[gt]`, `[gte]`, and `{name}[in]` with a list separated by commas."),
-        "schema": { "type": "string" }
-    }))
+}
+
+fn filter_of(name: &str, ordered: bool) -> Json {
+    let order = if ordered { ", `[lt]`, `[lte]`, `[gt]`, `[gte]`" } else { "" };
+    let description = format!(
+        "Equal to this value. Also `{name}[ne]`{order}, and `{name}[in]` with a list separated by commas."
+    );
+    json!({ "name": name, "in": "query", "description": description, "schema": { "type": "string" } })
 }
 
 fn post(models: &Models, model: &Model, command: &Command) -> Json {

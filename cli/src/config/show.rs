@@ -29,9 +29,11 @@ pub(super) fn lines(settings: &[Setting]) -> String {
 fn shown(value: &Value) -> String {
     match value {
         Value::String(_, text) => format!("{:?}", masked(text)),
-        Value::Num(_, number) => number
-            .to_i128()
-            .map_or_else(|| number.to_f64().map(|n| n.to_string()).unwrap_or_default(), |n| n.to_string()),
+        Value::Num(_, number) => match (number.to_i128(), number.to_u128(), number.to_f64()) {
+            (Some(number), ..) => number.to_string(),
+            (_, Some(number), _) => number.to_string(),
+            (.., number) => number.map(|number| number.to_string()).unwrap_or_default(),
+        },
         Value::Bool(_, flag) => flag.to_string(),
         Value::Array(_, items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
         Value::Char(_, c) => format!("{:?}", c.to_string()),

@@ -133,7 +133,7 @@ impl Process {
             metrics,
         };
         let options = self.config.http;
-        roles.spawn("api", |stop| writ_api::serve(options, api, stop));
+        roles.spawn_front("api", |stop| writ_api::serve(options, api, stop));
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Taking over partitions: the store is brought up to the end of `writ.state`, as point 3 of the argument in
 //! [`crate::decider`] demands.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -51,11 +51,12 @@ pub(super) fn restore(
     let topic = topics.state();
     let uncommitted: BaseConsumer = reader(options, "read_uncommitted")?;
     let committed: BaseConsumer = reader(options, "read_committed")?;
+    let ends = ends(&uncommitted, &topic, partitions)?;
+    await_decided(&committed, &topic, &ends, cancel)?;
     let mut assignment = TopicPartitionList::new();
     let mut behind = HashSet::new();
-    for &number in partitions {
+    for (number, end) in ends {
         let partition = store.partition(number)?;
-        let (_, end) = uncommitted.fetch_watermarks(&topic, number, REQUEST_TIMEOUT)?;
         let mut checkpoint = partition.checkpoint()?;
         if checkpoint > end {
             tracing::warn!(
@@ -68,7 +69,6 @@ pub(super) fn restore(
             partition.clear()?;
             checkpoint = 0;
         }
-        await_decided(&committed, &topic, number, end, cancel)?;
         if checkpoint < end {
             assignment.add_partition_offset(&topic, number, Offset::Offset(checkpoint))?;
             behind.insert(number);
@@ -111,27 +111,51 @@ fn await_stable_offsets(
     Ok(())
 }
 
-/// Waits until every transaction with records below `end` is committed or aborted.
+/// The ends of partitions, by one request. A reader of committed records gets the last stable offsets, that is: where
+/// the first open transaction begins.
+fn ends(reader: &BaseConsumer, topic: &str, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, SessionError> {
+    let mut asked = TopicPartitionList::new();
+    for &partition in partitions {
+        asked.add_partition_offset(topic, partition, Offset::End)?;
+    }
+    let answer = reader.offsets_for_times(asked, REQUEST_TIMEOUT)?;
+    answer
+        .elements()
+        .into_iter()
+        .map(|element| {
+            element.error()?;
+            match element.offset() {
+                Offset::Offset(end) => Ok((element.partition(), end)),
+                other => Err(SessionError::Restore(format!(
+                    "Kafka names no end of {topic}:{} but {other:?}",
+                    element.partition()
+                ))),
+            }
+        })
+        .collect()
+}
+
+/// Waits until every transaction with records below `ends` is committed or aborted.
 fn await_decided(
     committed: &BaseConsumer,
     topic: &str,
-    partition: i32,
-    end: i64,
+    wanted: &BTreeMap<i32, i64>,
     cancel: &CancellationToken,
 ) -> Result<(), SessionError> {
+    let partitions: Vec<i32> = wanted.keys().copied().collect();
     let deadline = Instant::now() + 3 * REQUEST_TIMEOUT;
     loop {
-        // With `read_committed` the high watermark is the last stable offset.
-        let (_, stable) = committed.fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?;
-        if stable >= end {
-            return Ok(());
-        }
+        let stable = ends(committed, topic, &partitions)?;
+        let open =
+            wanted.iter().find(|(partition, end)| stable.get(partition).is_none_or(|stable| stable < end));
+        let Some((partition, end)) = open else { return Ok(()) };
         if cancel.is_cancelled() {
             return Err(SessionError::Restore("shut down meanwhile".into()));
         }
         if Instant::now() > deadline {
+            let stable = stable.get(partition);
             return Err(SessionError::Restore(format!(
-                "a transaction on {topic}:{partition} is open below offset {end}, the last stable offset is {stable}"
+                "a transaction on {topic}:{partition} is open below offset {end}, the last stable offset is {stable:?}"
             )));
         }
         std::thread::sleep(PENDING_PAUSE);

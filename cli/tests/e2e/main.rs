@@ -1,0 +1,20 @@
+//! The whole system, seen from outside: the real binary, a real Kafka, registry and PostgreSQL, spoken to over HTTP.
+//! One file per area. `cargo dev test` starts the servers and runs this.
+//!
+//! Every server under test has topics, a PostgreSQL schema and a data folder of its own ([`harness::World`]), so the
+//! tests don't meet. Tests of one area share a running server where none of them disturbs it ([`harness::shared`]).
+
+#![expect(clippy::unwrap_used, reason = "a test ends at the first thing that isn't as it should be")]
+#![expect(clippy::print_stderr, reason = "the server's log is shown when a test fails")]
+
+mod bad_input;
+mod batch;
+mod check;
+mod commands;
+mod concurrency;
+mod events;
+mod harness;
+mod idempotency;
+mod openapi;
+mod queries;
+mod recovery;
