@@ -18,7 +18,7 @@
 //! only while that thread polls, so never between the first and the last statement of a batch; records that were
 //! polled before a change are dropped, and read again by whoever owns them then.
 //!
-//! Against duplicates *within* the topic, the first event with a version wins ([`rows`]).
+//! Against duplicates *within* the topic, the first event with a version wins (`rows.rs`).
 //!
 //! Anything that fails leaves through one door: the batch is dropped, the reason stands in readiness, and after a
 //! pause the tables are checked, the offsets read, and the consumer is set to them. That is also how a dropped schema

@@ -1,8 +1,8 @@
 //! The answers: one row, a page of rows, which ids exist.
 //!
-//! A list goes through [`request`] (parameters become a typed [`ListRequest`]; pure), [`filter`] and [`page`] (the request
-//! becomes SQL; every value is bound, every name is a declared one, quoted), and PostgreSQL, which builds the JSON text
-//! of each row itself.
+//! A list goes through `query/request.rs` (parameters become a typed [`ListRequest`]; pure), `filter.rs` and `page.rs` (the
+//! request becomes SQL; every value is bound, every name is a declared one, quoted), and PostgreSQL, which builds the
+//! JSON text of each row itself.
 
 mod cursor;
 mod filter;

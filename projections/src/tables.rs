@@ -5,7 +5,8 @@
 //! knows what it finds.
 //!
 //! [`ensure`] may run in many processes at once: an advisory lock lets one after the other through, and each finds its
-//! work done or does it. Nothing here deletes data: a removed field's column stays, unread.
+//! work done or does it. Nothing here deletes data: a removed field's column stays,
+//! unread.
 
 mod alter;
 mod derive;

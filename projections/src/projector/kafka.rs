@@ -88,7 +88,8 @@ impl Consumer {
             // An offset that Kafka doesn't have means that topic and tables don't belong together: never guess another.
             .set("auto.offset.reset", "error")
             .set("fetch.wait.max.ms", "100")
-            .set("session.timeout.ms", "10000")
+            // The least that brokers allow: how long the partitions of a killed process wait.
+            .set("session.timeout.ms", "6000")
             .set("heartbeat.interval.ms", "1000")
             .set("queued.max.messages.kbytes", "32768");
         let inner = config.create_with_context(Context { notes: notes.clone() })?;

@@ -134,8 +134,9 @@ impl Projector {
             assigned: Vec::new(),
             next: BTreeMap::new(),
             blocked: HashMap::new(),
-            joined: false,
-            has_assignment: false,
+            // Without a model there is no topic to join for.
+            joined: models.models.is_empty(),
+            has_assignment: models.models.is_empty(),
             unplaced: true,
             pause: FIRST_PAUSE,
             looked: Instant::now(),

@@ -1,6 +1,6 @@
 //! Brings the schema to what the declarations ask for.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Row};
 
@@ -73,12 +73,7 @@ pub async fn ensure(
             }
             Some(existing) => alter(&mut transaction, table, &existing).await?,
         }
-        let present = indexes(&mut transaction, schema).await?;
-        for (name, statement) in table.create_indexes() {
-            if !present.contains(&name) {
-                run(&mut transaction, statement).await?;
-            }
-        }
+        bring_indexes(&mut transaction, schema, table).await?;
     }
     transaction.commit().await?;
     Ok(())
@@ -132,10 +127,27 @@ async fn columns(
     Ok((!columns.is_empty()).then_some(columns))
 }
 
-async fn indexes(connection: &mut PgConnection, schema: &Schema) -> Result<HashSet<String>, Error> {
-    let sql = format!("SELECT indexname::text FROM pg_indexes WHERE schemaname = {}", schema.literal());
-    let names: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(connection).await?;
-    Ok(names.into_iter().collect())
+/// Creates the missing indexes, and drops those of ours that are no longer derived: they cost time, and one that was
+/// made for a bounded text would refuse a longer one.
+async fn bring_indexes(connection: &mut PgConnection, schema: &Schema, table: &Table) -> Result<(), Error> {
+    let wanted = table.create_indexes();
+    let sql = format!(
+        "SELECT indexname::text FROM pg_indexes WHERE schemaname = {} AND tablename = $1",
+        schema.literal()
+    );
+    let present: Vec<String> =
+        sqlx::query_scalar(AssertSqlSafe(sql)).bind(&table.name).fetch_all(&mut *connection).await?;
+    let ours = super::name::index_prefix(&table.name);
+    for name in present.iter().filter(|name| name.starts_with(&ours)) {
+        if !wanted.iter().any(|(derived, _)| derived == name) {
+            run(connection, format!("DROP INDEX {}", schema.table(name))).await?;
+            tracing::info!(db.index = name, "index is dropped: it is no longer declared");
+        }
+    }
+    for (_, create) in wanted.iter().filter(|(name, _)| !present.contains(name)) {
+        run(connection, create.clone()).await?;
+    }
+    Ok(())
 }
 
 async fn alter(

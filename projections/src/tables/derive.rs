@@ -5,8 +5,8 @@ use writ_model::{Field, Model, Type, Value};
 use super::kind::{self, Kind};
 use super::name::{self, Schema, literal, quote};
 
-/// Longest text, in characters, whose index entry surely fits PostgreSQL's limit of about 2,700 bytes.
-const MAX_INDEXED: u64 = 600;
+/// Most bytes of an index entry, below PostgreSQL's limit of about 2,700.
+const MAX_ENTRY: u64 = 2600;
 /// Names of the columns that every table has, with their types.
 pub(super) const FIXED: [(&str, &str); 5] = [
     ("id", "uuid"),
@@ -124,7 +124,7 @@ impl Table {
                 let names: Vec<&str> = index.columns.iter().map(String::as_str).collect();
                 let quoted: Vec<String> = names.iter().map(|name| quote(name)).collect();
                 let method = if index.hash { "USING hash " } else { "" };
-                let name = name::index(&self.name, &names);
+                let name = name::index(&self.name, &names, index.hash);
                 let columns = quoted.join(", ");
                 let create =
                     format!("CREATE INDEX {} ON {} {method}({columns})", quote(&name), self.qualified);
@@ -153,33 +153,53 @@ fn indexes(model: &Model) -> Vec<Index> {
 }
 
 /// An index entry that is too long would make PostgreSQL refuse the row, and the event is a fact. So a list ends before
-/// the first text without a bound; if that is the first of the list, it gets a hash index.
+/// the first field that may not fit; if that is the first of the list, it gets a hash index.
 fn index(model: &Model, fields: &[String]) -> Option<Index> {
     let mut columns = Vec::new();
+    let mut bytes = 0;
     for name in fields {
         // `id`, `created_at` and the other fixed columns may be part of a list.
         let Some(field) = model.fields.get(name) else {
             if FIXED.iter().any(|(fixed, _)| fixed == name) {
+                bytes += 16;
                 columns.push(name.clone());
             }
             continue;
         };
+        if Kind::of(&field.ty) == Kind::Json {
+            break;
+        }
         let column = name::column(name);
-        match &field.ty {
-            Type::List { .. } | Type::Object(_) | Type::Json => break,
-            Type::Text { max_length, .. } if max_length.is_none_or(|length| length > MAX_INDEXED) => {
-                return match columns.is_empty() {
-                    true => Some(Index { columns: vec![column], hash: true }),
-                    false => Some(Index { columns, hash: false }),
-                };
+        match most_bytes(&field.ty).map(|most| bytes + most).filter(|sum| *sum <= MAX_ENTRY) {
+            Some(sum) => {
+                bytes = sum;
+                columns.push(column);
             }
-            // Up to 2,048 bytes each, so nothing fits beside it.
-            Type::Url if !columns.is_empty() => break,
-            Type::Url => return Some(Index { columns: vec![column], hash: false }),
-            _ => columns.push(column),
+            None if columns.is_empty() => return Some(Index { columns: vec![column], hash: true }),
+            None => break,
         }
     }
     (!columns.is_empty()).then_some(Index { columns, hash: false })
+}
+
+/// The size of the largest value; `None`: it has no bound.
+fn most_bytes(ty: &Type) -> Option<u64> {
+    match ty {
+        // Four bytes for a character.
+        Type::Text { max_length, .. } => max_length.and_then(|length| length.checked_mul(4)),
+        Type::Email => Some(4 * 254),
+        Type::Url => Some(2048),
+        Type::Enum(names) => names.iter().map(|name| name.len() as u64).max(),
+        Type::List { .. } | Type::Object(_) | Type::Json => None,
+        Type::Integer { .. }
+        | Type::Decimal { .. }
+        | Type::Boolean
+        | Type::Timestamp
+        | Type::Date
+        | Type::Duration
+        | Type::Uuid
+        | Type::Ref { .. } => Some(32),
+    }
 }
 
 #[cfg(test)]

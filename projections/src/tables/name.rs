@@ -40,9 +40,15 @@ pub(super) fn column(field: &str) -> String {
 }
 
 /// The name of an index. The point can't stand in a model's name, so it never is a table's name, and no two lists of
-/// columns share one.
-pub(super) fn index(table: &str, columns: &[&str]) -> String {
-    fit(&format!("{table}.{}", columns.join(".")))
+/// columns share one. Another kind of index on the same columns has another name, so it replaces the first.
+pub(super) fn index(table: &str, columns: &[&str], hash: bool) -> String {
+    let kind = if hash { "#" } else { "" };
+    fit(&format!("{}{}{kind}", index_prefix(table), columns.join(".")))
+}
+
+/// What the names of all derived indexes of a table begin with.
+pub(super) fn index_prefix(table: &str) -> String {
+    format!("{table}.")
 }
 
 fn fit(name: &str) -> String {
@@ -121,6 +127,6 @@ mod tests {
 
     #[test]
     fn indexes_of_different_columns_differ() {
-        assert_ne!(index("a", &["b_c"]), index("a_b", &["c"]));
+        assert_ne!(index("a", &["b_c"], false), index("a_b", &["c"], false));
     }
 }

@@ -13,6 +13,7 @@ fields:
   title: { type: text }
   gone: { type: text, optional: true }
 crud: true
+index: [[title]]
 ";
 const AFTER: &str = "
 model: page
@@ -21,6 +22,7 @@ fields:
   note: { type: text, optional: true }
   rank: { type: integer, default: 7 }
 crud: true
+index: [[note]]
 ";
 const RETYPED: &str = "
 model: page
@@ -57,6 +59,14 @@ async fn many_may_begin_at_once_and_declarations_may_change() {
             .await
             .unwrap();
     assert_eq!(row, ("old".into(), "kept".into(), None, 7), "new columns are filled, old ones stay");
+
+    let indexes: Vec<String> =
+        sqlx::query_scalar("SELECT indexname::text FROM pg_indexes WHERE schemaname = $1 ORDER BY 1")
+            .bind(&database.options.schema)
+            .fetch_all(&pool)
+            .await
+            .unwrap();
+    assert_eq!(indexes, ["page.note#", "page_pkey", "writ_meta_pkey", "writ_offsets_pkey"]);
 
     let error = bring(&pool, &database, &models(&[RETYPED])).await.unwrap_err();
     let Error::Retyped { column, found, wanted, .. } = &error else { panic!("{error}") };
