@@ -55,10 +55,15 @@ impl Database {
 
     /// Runs `sql`, in which `$schema` stands for the schema.
     pub(crate) async fn execute(&self, sql: &str) {
+        self.try_execute(sql).await.unwrap();
+    }
+
+    async fn try_execute(&self, sql: &str) -> Result<(), sqlx::Error> {
         let schema = format!("\"{}\"", self.options.schema.replace('"', "\"\""));
-        let mut connection = PgConnection::connect(&self.options.url).await.unwrap();
+        let mut connection = PgConnection::connect(&self.options.url).await?;
         let sql = sql.replace("$schema", &schema);
-        sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await?;
+        Ok(())
     }
 }
 
@@ -66,9 +71,12 @@ impl Drop for Database {
     fn drop(&mut self) {
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         // A thread of its own: this runs inside of the test's runtime.
-        std::thread::scope(|scope| {
-            scope.spawn(|| runtime().block_on(self.execute("DROP SCHEMA IF EXISTS $schema CASCADE")));
+        let dropped = std::thread::scope(|scope| {
+            let drop = || runtime().block_on(self.try_execute("DROP SCHEMA IF EXISTS $schema CASCADE"));
+            scope.spawn(drop).join()
         });
+        // A test that fails already is to say why itself.
+        assert!(std::thread::panicking() || matches!(dropped, Ok(Ok(()))), "{dropped:?}");
     }
 }
 
