@@ -30,4 +30,4 @@ mod tests;
 
 pub use app::Api;
 pub use options::Options;
-pub use server::{Error, Server, serve};
+pub use server::{Error, Server};

@@ -114,12 +114,6 @@ impl Server {
     }
 }
 
-/// Binds and serves; see [`Server`].
-pub async fn serve(options: Options, api: Api, cancel: CancellationToken) -> Result<(), Error> {
-    Server::bind(options).await?.serve(api, cancel).await;
-    Ok(())
-}
-
 /// The next connection, once there is room for it. `None`: the server stops.
 async fn next(
     listener: &TcpListener,

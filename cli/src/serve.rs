@@ -115,7 +115,7 @@ async fn serve(loaded: Loaded, models: Arc<Models>) -> Result<(), Error> {
         kafka.topic_prefix = %config.kafka.topic_prefix,
         "the server starts",
     );
-    start::start(config, models, &mut roles)?;
+    start::start(config, models, &mut roles).await?;
     roles.join().await
 }
 

@@ -115,8 +115,10 @@ fn of_type(ty: &Type, side: Side) -> Map<String, Json> {
         Type::Email => json!({ "type": "string", "format": "email" }),
         Type::Url => json!({ "type": "string", "format": "uri" }),
         Type::Enum(values) => json!({ "type": "string", "enum": values }),
-        Type::Ref { to, key: Some(_) } if side == Side::Request => {
-            json!({ "type": "string", "x-ref": to, "description": format!("Id or natural key of a {to}.") })
+        Type::Ref { to, key: Some(key) } if side == Side::Request => {
+            let whole = matches!(*key.ty, Type::Integer { .. });
+            let ty = if whole { json!(["string", "integer"]) } else { json!("string") };
+            json!({ "type": ty, "x-ref": to, "description": format!("Id or natural key of a {to}.") })
         }
         Type::Ref { to, .. } => json!({ "type": "string", "format": "uuid", "x-ref": to }),
         Type::List { of, min_length, max_length } => pruned(json!({

@@ -43,6 +43,23 @@ pub mod header {
     pub const ORIGIN: &str = "writ_origin";
 }
 
+/// First byte of a value in Confluent framing: the only version there is.
+const MAGIC: u8 = 0;
+
+/// Begins the value of an event: the frame that every Confluent-compatible consumer expects before the Avro datum.
+pub fn frame(schema_id: u32) -> Vec<u8> {
+    let mut value = vec![MAGIC];
+    value.extend_from_slice(&schema_id.to_be_bytes());
+    value
+}
+
+/// The schema id and the datum in the value of an event; `None` when it isn't framed.
+pub fn unframe(value: &[u8]) -> Option<(u32, &[u8])> {
+    let (magic, rest) = value.split_first()?;
+    let (id, datum) = rest.split_first_chunk::<4>()?;
+    (*magic == MAGIC).then(|| (u32::from_be_bytes(*id), datum))
+}
+
 /// One record of `writ.commands`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CommandRecord {
@@ -175,6 +192,16 @@ mod tests {
     fn reply_address_survives_its_text() {
         let address = ReplyTo { instance: Uuid::now_v7(), partition: 3, request: Uuid::now_v7() };
         assert_eq!(ReplyTo::parse(address.to_string().as_bytes()), Some(address));
+    }
+
+    #[test]
+    fn a_frame_is_taken_off_again_and_nothing_else_is() {
+        let mut value = frame(0x0102_0304);
+        assert_eq!(value, [0, 1, 2, 3, 4]);
+        value.push(9);
+        assert_eq!(unframe(&value), Some((0x0102_0304, [9].as_slice())));
+        assert_eq!(unframe(&value[..4]), None);
+        assert_eq!(unframe(&[1, 1, 2, 3, 4, 9]), None);
     }
 
     #[test]

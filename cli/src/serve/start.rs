@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use writ_api::Api;
 use writ_api::metrics::Handle as MetricsHandle;
+use writ_api::{Api, Server};
 use writ_consumers::decider::Decider;
 use writ_model::Models;
 use writ_producers::commands::{Answers, Commands};
@@ -22,10 +22,15 @@ use super::{BoxError, Error, Roles};
 use crate::config::{Config, Role};
 
 /// Starts the configured roles, and what they share: the watch over Kafka and over the registry.
-pub(super) fn start(config: Config, models: Arc<Models>, roles: &mut Roles) -> Result<(), Error> {
+pub(super) async fn start(config: Config, models: Arc<Models>, roles: &mut Roles) -> Result<(), Error> {
     let has = |role| config.roles.contains(&role);
     let (api, decider, projector) = (has(Role::Api), has(Role::Decider), has(Role::Projector));
     let metrics = writ_api::metrics::install().map_err(invalid("metrics"))?;
+    // First: an address that can't be used must not leave topics and tables behind.
+    let server = match api {
+        true => Some(Server::bind(config.http.clone()).await.map_err(invalid("HTTP interface"))?),
+        false => None,
+    };
 
     let (kafka_state, kafka_part) = Part::new("kafka", "connecting to Kafka");
     let mut process = Process {
@@ -50,8 +55,8 @@ pub(super) fn start(config: Config, models: Arc<Models>, roles: &mut Roles) -> R
         }
     }
     // Last, since it reports all parts.
-    if api {
-        process.start_api(metrics, roles)?;
+    if let Some(server) = server {
+        process.start_api(server, metrics, roles)?;
     }
     Ok(())
 }
@@ -109,7 +114,7 @@ impl Process {
         roles.spawn("projector", |stop| projector::run(postgres, kafka, registry, models, stop, readiness));
     }
 
-    fn start_api(mut self, metrics: MetricsHandle, roles: &mut Roles) -> Result<(), Error> {
+    fn start_api(mut self, server: Server, metrics: MetricsHandle, roles: &mut Roles) -> Result<(), Error> {
         let queries = Queries::new(&self.config.postgres).map_err(invalid("read side"))?;
         let readiness = self.part("postgres", "connecting to PostgreSQL");
         let watched = queries.clone();
@@ -132,8 +137,10 @@ impl Process {
             parts: self.parts,
             metrics,
         };
-        let options = self.config.http;
-        roles.spawn_front("api", |stop| writ_api::serve(options, api, stop));
+        roles.spawn_front("api", |stop| async move {
+            server.serve(api, stop).await;
+            Ok::<_, BoxError>(())
+        });
         Ok(())
     }
 }

@@ -8,16 +8,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use writ_model::decide::Request;
 use writ_model::{Decision, Model, Models, Rejection, State, Timestamp, decide, evolve, value};
-use writ_producers::envelope::{CommandRecord, EventSummary, Outcome, ReplyTo, header};
+use writ_producers::envelope::{CommandRecord, EventSummary, Outcome, ReplyTo, frame, header};
 use writ_producers::registry::SchemaIds;
 use writ_producers::topics::Topics;
 
 use super::SessionError;
 use super::store::Partition;
 use crate::metrics;
-
-/// First byte of a value in Confluent framing; four bytes of schema id follow.
-const MAGIC: u8 = 0;
 
 /// A record of `writ.commands` as it was read.
 #[derive(Debug)]
@@ -233,8 +230,7 @@ impl<'a> Deciding<'a> {
         let event = model.events.get(&decision.event).expect("a decision names an event of its model");
         let schema =
             self.schemas.id(&event.type_name).expect("every event type is registered before deciding");
-        let mut value = vec![MAGIC];
-        value.extend_from_slice(&schema.to_be_bytes());
+        let mut value = frame(schema);
         event
             .codec
             .encode(&decision.fields, &mut value)

@@ -160,6 +160,15 @@ fn kind(ty: &Type, json: &Json, mode: Mode, at: Path<'_>, errors: &mut Vec<Field
             Ok(value) => return Some(value),
             Err(detail) => ("invalid_format", detail),
         },
+        // The natural key of the target, as its own input takes it.
+        (Type::Ref { key: Some(key), .. }, Json::Number(number))
+            if matches!(*key.ty, Type::Integer { .. }) && number.is_i64() =>
+        {
+            match scalar(ty, &number.to_string()) {
+                Ok(value) => return Some(value),
+                Err(detail) => ("invalid_format", detail),
+            }
+        }
         _ => ("wrong_type", format!("expected {}, got {}", expected(ty), name_of(json))),
     };
     report(errors, at, code, detail);

@@ -297,6 +297,13 @@ fn references_are_ids_or_natural_keys() {
     let keyed = Type::Ref { to: "customer".into(), key: Some(key) };
     assert_eq!(read(&keyed, &json!("ALFKI")), Ok(Value::Uuid(id)));
     assert_eq!(read(&keyed, &json!(id.to_string())), Ok(Value::Uuid(id)));
+    assert!(read(&keyed, &json!(7)).is_err(), "the key of a customer is text");
+    let key =
+        crate::declaration::KeyOf { app: "shop".into(), model: "product".into(), ty: Box::new(integer()) };
+    let numbered = Type::Ref { to: "product".into(), key: Some(key.clone()) };
+    assert_eq!(read(&numbered, &json!(7)), read(&numbered, &json!("7")));
+    assert_eq!(read(&numbered, &json!(7)), Ok(Value::Uuid(key.id("7").unwrap())));
+    assert!(read(&numbered, &json!(7.5)).is_err());
     let plain = Type::Ref { to: "order".into(), key: None };
     assert!(read(&plain, &json!("ALFKI")).unwrap_err().contains("expected a UUID"));
     assert!(read(&plain, &json!(id.simple().to_string())).is_err());

@@ -5,13 +5,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 use writ_model::{Event, Model, Models, Object, Timestamp};
+use writ_producers::envelope::unframe;
 use writ_producers::registry::{self, Registry};
 use writ_producers::topics::Topics;
-
-/// First byte of Confluent framing.
-const MAGIC: u8 = 0;
-/// Bytes before the datum: the magic byte and the schema's id.
-const FRAME: usize = 5;
 
 /// A partition of an event topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,15 +83,10 @@ impl Decoder {
         let version = record.version.as_deref().and_then(|text| text.parse().ok());
         let time = record.time.as_deref().and_then(|text| text.parse().ok());
         let key = std::str::from_utf8(&record.key).ok().and_then(|text| text.parse().ok());
-        let (frame, datum) = record
-            .value
-            .split_at_checked(FRAME)
-            .ok_or_else(|| undecodable("the value is too short".into()))?;
-        let [MAGIC, id @ ..] = frame else {
-            return Err(undecodable("the value doesn't begin as an Avro datum of a registry does".into()));
-        };
-        let id: [u8; 4] = id.try_into().expect("invariant: the frame has five bytes");
-        let schema = match self.registry.schema(u32::from_be_bytes(id)).await {
+        let (schema, datum) = unframe(&record.value).ok_or_else(|| {
+            undecodable("the value doesn't begin as an Avro datum of a registry does".into())
+        })?;
+        let schema = match self.registry.schema(schema).await {
             Ok(schema) => schema,
             Err(error @ registry::Error::Unavailable { .. }) => return Err(Error::Registry(error)),
             Err(error) => return Err(undecodable(error.to_string())),
