@@ -67,6 +67,13 @@ const SESSION_TIMEOUT_MS: &str = "6000";
 /// Taking over large partitions counts as silence for `poll`.
 const MAX_POLL_INTERVAL_MS: &str = "900000";
 
+/// Kafka answers a commit when it is decided, and writes the markers to the partitions after that. A producer that
+/// begins its next transaction before they are written is sent away, and librdkafka comes back after 20 ms. Two
+/// producers in turn don't meet this wait. They are one writer all the same: a transaction begins only when the one
+/// before is decided, and the group's coordinator keeps the offsets that were written last, whichever marker comes
+/// first.
+const PRODUCERS: usize = 2;
+
 /// How the decider works.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -207,7 +214,9 @@ struct Session<'a> {
     replier: &'a Replier,
     topics: Topics,
     consumer: BaseConsumer<Membership>,
-    producer: TransactionalProducer,
+    /// Used in turn, see [`PRODUCERS`].
+    producers: Vec<TransactionalProducer>,
+    turn: usize,
     owned: HashMap<i32, Partition>,
 }
 
@@ -217,8 +226,12 @@ impl<'a> Session<'a> {
         let topics = Topics::new(&decider.kafka.topic_prefix);
         // Fixed per store: a restarted process takes its own open transaction over at once, instead of waiting for
         // the broker's timeout. The store's lock keeps two processes from sharing it.
-        let transactional_id = format!("{}-{}", topics.decider_group(), store.node());
-        let producer = TransactionalProducer::new(&decider.kafka, &transactional_id)?;
+        let producers = (0..PRODUCERS)
+            .map(|number| {
+                let transactional_id = format!("{}-{}-{number}", topics.decider_group(), store.node());
+                TransactionalProducer::new(&decider.kafka, &transactional_id)
+            })
+            .collect::<Result<_, _>>()?;
         let consumer: BaseConsumer<Membership> = decider
             .kafka
             .client("decider")
@@ -235,7 +248,7 @@ impl<'a> Session<'a> {
             .set("queued.max.messages.kbytes", "16384")
             .create_with_context(Membership::default())?;
         consumer.subscribe(&[&topics.commands()])?;
-        Ok(Session { decider, store, replier, topics, consumer, producer, owned: HashMap::new() })
+        Ok(Session { decider, store, replier, topics, consumer, producers, turn: 0, owned: HashMap::new() })
     }
 
     fn run(&mut self, cancel: &CancellationToken) -> Result<(), SessionError> {
@@ -289,6 +302,7 @@ impl<'a> Session<'a> {
             match change {
                 Change::Revoked => {
                     self.owned.clear();
+                    ::metrics::gauge!(metrics::PARTITIONS).set(0.0);
                     let waiting = Readiness::Waiting("the consumer group is rebalancing".into());
                     self.decider.readiness.send_replace(waiting);
                 }
@@ -311,6 +325,7 @@ impl<'a> Session<'a> {
                         "the decider has taken over its partitions"
                     );
                     self.owned = restored.partitions;
+                    ::metrics::gauge!(metrics::PARTITIONS).set(self.owned.len() as f64);
                     self.decider.readiness.send_replace(Readiness::Ready);
                 }
             }
@@ -334,8 +349,9 @@ impl<'a> Session<'a> {
             SessionError::Restore("the consumer has no group metadata although it has partitions".into())
         })?;
         let retention = Duration::from_secs(u64::from(self.decider.options.outcome_days) * 24 * 60 * 60);
+        self.turn = (self.turn + 1) % PRODUCERS;
         let answers = commit::commit(
-            &mut self.producer,
+            &mut self.producers[self.turn],
             &self.topics,
             &self.owned,
             decided,

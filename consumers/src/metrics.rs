@@ -2,6 +2,8 @@
 
 /// Commands decided, by `model` and `result` (`committed`, `rejected`, `repeated`, `undecodable`).
 pub const COMMANDS_DECIDED: &str = "writ_decider_commands_total";
+/// Gauge: partitions of `writ.commands` that this process owns and has restored.
+pub const PARTITIONS: &str = "writ_decider_partitions";
 /// Commands of one transaction.
 pub const BATCH_SIZE: &str = "writ_decider_batch_commands";
 /// Seconds from the first command of a batch in hand to the end of the commit.

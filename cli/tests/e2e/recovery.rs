@@ -148,14 +148,74 @@ async fn a_killed_server_loses_no_command_and_does_none_twice() {
         .await;
     }
 
+    assert_each_is_there_once(&world, &server.client(), &accounts, ROUNDS.len()).await;
+}
+
+/// Two servers; the one that decides is stopped like a laptop that is closed, for longer than its session lasts. When it
+/// wakes up it still believes that the partitions are its own.
+#[tokio::test]
+async fn a_server_that_sleeps_through_its_session_does_no_harm() {
+    const ACCOUNTS: usize = 8;
+    let world = World::new();
+    let sleeper = world.spawn("sleeper", &[]).await;
+    sleeper.ready().await;
+    let mut accounts = Vec::new();
+    for _ in 0..ACCOUNTS {
+        accounts.push((sleeper.client().open_account().await.id().to_owned(), Vec::<Deposit>::new()));
+    }
+    let other = world.spawn("other", &[]).await;
+    other.ready().await;
+    let app = other.client();
+    let over = tokio_util::sync::CancellationToken::new();
+    let storm = join_all(accounts.iter_mut().map(async |(account, deposits)| {
+        let path = format!("/v1/account/{account}/deposit");
+        while !over.is_cancelled() {
+            let (key, amount) = (unique("k"), deposits.len() as u64 + 1);
+            let body = json!({ "amount": amount, "reference": key });
+            let answer = Some(persist(&app, &path, &body, &key).await.expect(200));
+            deposits.push(Deposit { key, amount, answer });
+        }
+    }));
+    let sleep = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleeper.signal("STOP");
+        // The group has found out when the other server has all partitions: it then has an answer for each account.
+        let partitions = async || {
+            let metrics = app.try_get("/metrics").await?;
+            metrics.text.lines().find(|line| line.starts_with("writ_decider_partitions ")).map(str::to_owned)
+        };
+        eventually("the other server has all partitions", async || {
+            (partitions().await? == "writ_decider_partitions 4").then_some(())
+        })
+        .await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleeper.signal("CONT");
+        // It has noticed when it has partitions again.
+        eventually("the sleeper is back in the group", async || {
+            (partitions().await? != "writ_decider_partitions 4").then_some(())
+        })
+        .await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        over.cancel();
+    };
+    futures::future::join(storm, sleep).await;
+    assert_each_is_there_once(&world, &app, &accounts, 5).await;
+}
+
+/// Every deposit has one event, the one that its answer told of; versions have neither gap nor repeat; the row is the sum.
+async fn assert_each_is_there_once(
+    world: &World,
+    app: &Client,
+    accounts: &[(String, Vec<Deposit>)],
+    at_least: usize,
+) {
     let mut events = BTreeMap::<String, Vec<kafka::Record>>::new();
     for event in kafka::read(&world.topic("account")).await {
         events.entry(event.key.clone()).or_default().push(event);
     }
-    let app = server.client();
-    for (account, deposits) in &accounts {
-        let events = &events[account];
-        assert!(deposits.len() > ROUNDS.len(), "the storm of {account} was none");
+    for (account, deposits) in accounts {
+        let events = &events[account.as_str()];
+        assert!(deposits.len() > at_least, "the storm of {account} was none");
         let versions: Vec<_> = events.iter().map(kafka::Record::version).collect();
         assert_eq!(versions, (1..=deposits.len() as u64 + 1).collect::<Vec<_>>(), "no gap, no repeat");
 

@@ -110,9 +110,14 @@ impl Server {
 
     /// SIGTERM, and the status that it ends with.
     pub(crate) async fn terminate(mut self) -> ExitStatus {
-        let sent = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
-        assert!(sent.success());
+        self.signal("TERM");
         eventually("the server stops", async || self.child.try_wait().unwrap()).await
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
     }
 
     /// Prints the end of the log.
