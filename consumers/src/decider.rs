@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
@@ -374,16 +374,9 @@ fn next_offsets(commands: &[Command]) -> BTreeMap<i32, i64> {
 
 /// librdkafka mends lost connections itself; what it can't mend ends the session.
 fn poll_failure(error: KafkaError) -> Result<(), SessionError> {
-    match error.rdkafka_error_code() {
-        Some(
-            RDKafkaErrorCode::AllBrokersDown
-            | RDKafkaErrorCode::BrokerTransportFailure
-            | RDKafkaErrorCode::OperationTimedOut
-            | RDKafkaErrorCode::Resolve,
-        ) => {
-            tracing::debug!(%error, "the consumer lost a connection");
-            Ok(())
-        }
-        _ => Err(error.into()),
+    if kafka::is_lost_connection(&error) {
+        tracing::debug!(%error, "the consumer lost a connection");
+        return Ok(());
     }
+    Err(error.into())
 }

@@ -1,7 +1,7 @@
 //! Fetches the servers that `infra/native/pom.xml` names into `.writ/servers/`.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -13,7 +13,7 @@ use crate::job::{run_to_end, run_with_lines};
 use crate::prerequisites::Tools;
 use crate::progress::Progress;
 use crate::server::last_lines;
-use crate::stack::{servers, workspace};
+use crate::stack::{remove_folder, servers, workspace};
 
 /// The file in the servers' folder that says from which `pom.xml` it was made: a copy of that file.
 pub(crate) const SERVERS_STAMP: &str = "pom.xml";
@@ -68,7 +68,7 @@ pub(crate) async fn fetch(tools: &Tools, progress: &Progress, cancel: &Cancellat
     let status = match status.await {
         Ok(status) => status,
         Err(error) => {
-            remove(&new)?;
+            remove_folder(&new)?;
             return Err(error);
         }
     };
@@ -79,15 +79,15 @@ pub(crate) async fn fetch(tools: &Tools, progress: &Progress, cancel: &Cancellat
     step.note("unpacking");
     unpack_postgres(&new.join("postgres")).await?;
     choose_redis(&new.join("redis"))?;
-    remove(&new.join(".maven"))?;
+    remove_folder(&new.join(".maven"))?;
     fs::write(new.join(SERVERS_STAMP), &wanted).context("cannot write the servers' stamp")?;
     let old = parent.join("servers.old");
-    remove(&old)?;
+    remove_folder(&old)?;
     if target.exists() {
         fs::rename(&target, &old).with_context(|| format!("cannot rename {}", target.display()))?;
     }
     fs::rename(&new, &target).with_context(|| format!("cannot create {}", target.display()))?;
-    remove(&old)?;
+    remove_folder(&old)?;
     step.done(&format!("in {}", target.display()));
     Ok(())
 }
@@ -154,19 +154,10 @@ fn remove_unfinished(parent: &Path) -> Result<()> {
     for entry in fs::read_dir(parent).with_context(|| format!("cannot list {}", parent.display()))? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-            remove(&entry.path())?;
+            remove_folder(&entry.path())?;
         }
     }
     Ok(())
-}
-
-fn remove(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::maven::SERVERS_STAMP;
 use crate::ports::loopback;
 use crate::process::{POLL, exists, program_of};
 use crate::server::Server;
-use crate::stack::{Stack, servers};
+use crate::stack::{Stack, remove_folder, servers};
 
 /// Where the programs and the data are when root's own folders can't be entered by `nobody` (a checkout in `/root`).
 const SHARED_HOME: &str = "/var/lib/writ-dev";
@@ -76,7 +76,7 @@ pub(crate) async fn command(stack: &Stack) -> Result<Command> {
     let home = Home::of(stack)?;
     copy_programs(&home).await?;
     let unfinished = home.data.with_extension("new");
-    remove_if_there(&unfinished)?;
+    remove_folder(&unfinished)?;
     if !home.data.exists() {
         fs::create_dir_all(&unfinished).with_context(|| format!("cannot create {}", unfinished.display()))?;
         home.hand_over(&unfinished)?;
@@ -168,7 +168,7 @@ pub(crate) async fn check(port: u16) -> Result<()> {
 /// Removes the data that isn't in the stack's folder.
 pub(crate) fn remove_data(stack: &Stack) -> Result<()> {
     if geteuid().is_root() {
-        remove_if_there(&shared_home(stack.dir()))?;
+        remove_folder(&shared_home(stack.dir()))?;
     }
     Ok(())
 }
@@ -190,7 +190,7 @@ async fn copy_programs(home: &Home) -> Result<()> {
     if fs::read(&copied).is_ok_and(|found| found == stamp) {
         return Ok(());
     }
-    remove_if_there(&home.programs)?;
+    remove_folder(&home.programs)?;
     let mut copy = Command::new("cp");
     copy.arg("-R").arg(&original).arg(&home.programs);
     run_to_end(copy, "cp").await?;
@@ -211,15 +211,6 @@ fn everyone_may_enter(folder: &Path) -> bool {
         // To be created, with the usual permissions.
         Err(error) => error.kind() == ErrorKind::NotFound,
     })
-}
-
-fn remove_if_there(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One stack: its folder, its ports, and the lock that keeps two commands from changing it at once.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -184,6 +185,16 @@ pub(crate) fn last_ports(dir: &Path) -> Result<Option<Ports>> {
 
 fn absolute(dir: &Path) -> Result<PathBuf> {
     std::path::absolute(dir).with_context(|| format!("cannot tell where {} is", dir.display()))
+}
+
+/// Deletes a folder with all that is in it, if it is there.
+pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -171,6 +171,29 @@ pub enum Type {
     Json,
 }
 
+impl Type {
+    /// The name of the type in the model language.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Type::Text { .. } => "text",
+            Type::Integer { .. } => "integer",
+            Type::Decimal { .. } => "decimal",
+            Type::Boolean => "boolean",
+            Type::Timestamp => "timestamp",
+            Type::Date => "date",
+            Type::Duration => "duration",
+            Type::Uuid => "uuid",
+            Type::Email => "email",
+            Type::Url => "url",
+            Type::Enum(_) => "enum",
+            Type::Ref { .. } => "ref",
+            Type::List { .. } => "list",
+            Type::Object(_) => "object",
+            Type::Json => "json",
+        }
+    }
+}
+
 /// What is needed to derive a referenced aggregate's id from its natural key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeyOf {

@@ -27,7 +27,7 @@ use uuid::Uuid;
 use self::check::Checker;
 use self::tree::Typed;
 use crate::decide::Actor;
-use crate::declaration::{Field, Type};
+use crate::declaration::Field;
 use crate::value::{Object, Timestamp, Value};
 
 /// The names that an expression may use.
@@ -113,26 +113,5 @@ impl Compiled {
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
         evaluate::evaluate(&self.root, &self.source, scope, self.nullable)
             .map_err(|detail| EvalError { source_text: self.source.clone(), detail })
-    }
-}
-
-/// The name of a type in the model language, for messages.
-pub fn type_name(ty: &Type) -> &'static str {
-    match ty {
-        Type::Text { .. } => "text",
-        Type::Integer { .. } => "integer",
-        Type::Decimal { .. } => "decimal",
-        Type::Boolean => "boolean",
-        Type::Timestamp => "timestamp",
-        Type::Date => "date",
-        Type::Duration => "duration",
-        Type::Uuid => "uuid",
-        Type::Email => "email",
-        Type::Url => "url",
-        Type::Enum(_) => "enum",
-        Type::Ref { .. } => "ref",
-        Type::List { .. } => "list",
-        Type::Object(_) => "object",
-        Type::Json => "json",
     }
 }

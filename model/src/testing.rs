@@ -13,18 +13,7 @@ use crate::value::{Decimal, Object, Timestamp, Value, date_from_days};
 
 /// A required field without anything else.
 pub(crate) fn field(name: &str, ty: Type) -> Field {
-    Field {
-        name: name.to_owned(),
-        ty,
-        optional: false,
-        default: None,
-        immutable: false,
-        key: false,
-        unique: false,
-        personal: false,
-        secret: false,
-        doc: None,
-    }
+    Field::plain(name, ty)
 }
 
 /// The same, optional.

@@ -7,6 +7,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -68,9 +69,22 @@ impl Options {
     }
 
     /// A client for topic administration. Errors: the configuration is invalid.
-    pub fn admin(&self) -> Result<AdminClient<DefaultClientContext>, rdkafka::error::KafkaError> {
+    pub fn admin(&self) -> Result<AdminClient<DefaultClientContext>, KafkaError> {
         self.client("admin").create()
     }
+}
+
+/// A connection was lost or not made. librdkafka tries again by itself; a broker closes idle connections too.
+pub fn is_lost_connection(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::Resolve
+        )
+    )
 }
 
 /// Makes the topics as soon as Kafka is there, and then reports whether it answers, until cancelled.

@@ -85,7 +85,7 @@ impl Fields {
 
 impl Field {
     /// A required field without anything beside its type.
-    pub(super) fn plain(name: &str, ty: Type) -> Field {
+    pub(crate) fn plain(name: &str, ty: Type) -> Field {
         Field {
             name: name.to_owned(),
             ty,
@@ -191,7 +191,7 @@ pub(super) fn declaration(
         check_key(report, &field, name_span, members.get("default"));
         if let (true, Type::List { .. } | Type::Object(_) | Type::Json) = (field.unique, &field.ty) {
             let hint = "`unique` is for single values";
-            report.error(name_span, format!("a {} can't be `unique`", types::name(&field.ty)), hint);
+            report.error(name_span, format!("a {} can't be `unique`", field.ty.name()), hint);
         }
     }
     Some(field)
@@ -203,7 +203,7 @@ fn check_key(report: &mut Report<'_>, field: &Field, span: &Range<usize>, defaul
     }
     let name = &field.name;
     if !types::can_be_key(&field.ty) {
-        let message = format!("the key `{name}` can't be of type {}", types::name(&field.ty));
+        let message = format!("the key `{name}` can't be of type {}", field.ty.name());
         report.error(span, message, format!("a key is of type {}", list(types::KEY_TYPES.iter().copied())));
     }
     if field.optional {

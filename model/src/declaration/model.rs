@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use super::commands::{self, Draft};
 use super::fields::{self, Fields, Place};
 use super::report::{Report, list, shown, suggest};
-use super::types::{self, Directory};
+use super::types::Directory;
 use super::yaml::{self, Kind, Node};
 use super::{Command, Guard, Model, Rule, Type, events, expressions, names, state_machine};
 use crate::expression::{Env, Expected};
@@ -242,8 +242,7 @@ fn indexes(report: &mut Report<'_>, state: &Fields, node: &Node) -> Vec<Vec<Stri
             let Some(name) = yaml::text(report, item, hint) else { continue };
             match state.fields.get(name).map(|field| &field.ty) {
                 Some(ty @ (Type::List { .. } | Type::Object(_) | Type::Json)) => {
-                    let message =
-                        format!("`{name}` is of type {}, which an index can't order", types::name(ty));
+                    let message = format!("`{name}` is of type {}, which an index can't order", ty.name());
                     report.error(&item.span, message, "name fields with single values");
                 }
                 None if !COLUMNS.contains(&name) && !state.has(name) => {

@@ -78,32 +78,12 @@ pub(super) struct Directory {
     pub(super) models: HashMap<String, Option<Type>>,
 }
 
-pub(super) fn name(ty: &Type) -> &'static str {
-    match ty {
-        Type::Text { .. } => "text",
-        Type::Integer { .. } => "integer",
-        Type::Decimal { .. } => "decimal",
-        Type::Boolean => "boolean",
-        Type::Timestamp => "timestamp",
-        Type::Date => "date",
-        Type::Duration => "duration",
-        Type::Uuid => "uuid",
-        Type::Email => "email",
-        Type::Url => "url",
-        Type::Enum(_) => "enum",
-        Type::Ref { .. } => "ref",
-        Type::List { .. } => "list",
-        Type::Object(_) => "object",
-        Type::Json => "json",
-    }
-}
-
 /// The types of a natural key.
 pub(super) const KEY_TYPES: &[&str] = &["text", "integer", "uuid", "enum", "email"];
 
 /// Whether a natural key may be of this type.
 pub(super) fn can_be_key(ty: &Type) -> bool {
-    KEY_TYPES.contains(&name(ty))
+    KEY_TYPES.contains(&ty.name())
 }
 
 /// Reads the type called `ty` of the field `field`, with its constraints. `node` is where the type is named.

@@ -18,18 +18,7 @@ const CUSTOMER: &str = "018f4e1c-0000-7000-8000-000000000001";
 const ORDER: &str = "018f4e1c-0000-7000-8000-000000000002";
 
 fn field(name: &str, ty: Type) -> Field {
-    Field {
-        name: name.to_owned(),
-        ty,
-        optional: false,
-        default: None,
-        immutable: false,
-        key: false,
-        unique: false,
-        personal: false,
-        secret: false,
-        doc: None,
-    }
+    Field::plain(name, ty)
 }
 
 fn optional(name: &str, ty: Type) -> Field {

@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use writ_producers::envelope::header;
-use writ_producers::kafka::Options;
+use writ_producers::kafka::{Options, is_lost_connection};
 
 use super::batch::{Place, Record};
 
@@ -175,17 +175,12 @@ impl Consumer {
     }
 
     fn failure(&self, error: &KafkaError) -> Polled {
+        if is_lost_connection(error) {
+            // Whether Kafka is there is for `complaint` to find out.
+            self.notes.lock().complaint = Some(error.to_string());
+            return Polled::Nothing;
+        }
         match error.rdkafka_error_code() {
-            // A broker closes idle connections too: whether Kafka is there is for `complaint` to find out.
-            Some(
-                RDKafkaErrorCode::AllBrokersDown
-                | RDKafkaErrorCode::BrokerTransportFailure
-                | RDKafkaErrorCode::OperationTimedOut
-                | RDKafkaErrorCode::Resolve,
-            ) => {
-                self.notes.lock().complaint = Some(error.to_string());
-                Polled::Nothing
-            }
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
                 Polled::Failure(format!(
                     "Kafka doesn't have the event that comes next ({error}): a topic was deleted or cut, and the tables \
