@@ -134,7 +134,7 @@ pub struct Decider {
     pub models: Arc<Models>,
     /// Registered schemas of all their events.
     pub schemas: SchemaIds,
-    /// Folder of the state store. One process at a time.
+    /// Folder of the node id and the state store. One process at a time.
     pub folder: PathBuf,
     /// The requests of this process that wait.
     pub answers: Arc<Answers>,
@@ -224,7 +224,7 @@ impl<'a> Session<'a> {
     fn start(decider: &'a Decider, store: &'a Store, replier: &'a Replier) -> Result<Self, SessionError> {
         decider.readiness.send_replace(Readiness::Waiting("joining the consumer group".into()));
         let topics = Topics::new(&decider.kafka.topic_prefix);
-        // Fixed per store: a restarted process takes its own open transaction over at once, instead of waiting for
+        // Fixed per data folder: a restarted process takes its own open transaction over at once, instead of waiting for
         // the broker's timeout. The store's lock keeps two processes from sharing it.
         let producers = (0..PRODUCERS)
             .map(|number| {

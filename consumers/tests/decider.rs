@@ -257,6 +257,32 @@ async fn a_repeat_gets_the_first_outcome_with_and_without_the_store() {
     decider.stop().await;
 }
 
+/// Points 4 and 5: what a failed transaction decided is believed by nobody, and is decided once more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_transaction_leaves_nothing_behind() {
+    let stage = Stage::new(1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let decider = stage.decider(folder.path()).await;
+    let account = Uuid::now_v7();
+    decider.commit(&open(account)).await;
+    let deposit = command(account, "deposit", json!({ "amount": 5 }));
+    for round in 1..=4 {
+        // Whoever takes its transactional ids makes the decider's next transaction fail, for real.
+        let node = std::fs::read_to_string(folder.path().join("node")).unwrap();
+        let (kafka, group) = (stage.kafka.clone(), stage.topics.decider_group());
+        let fence = move || {
+            (0..2)
+                .map(|n| TransactionalProducer::new(&kafka, &format!("{group}-{node}-{n}")).unwrap())
+                .count()
+        };
+        assert_eq!(tokio::task::spawn_blocking(fence).await.unwrap(), 2);
+        let committed = decider.commit(&CommandRecord { id: Uuid::now_v7(), ..deposit.clone() }).await;
+        assert_eq!((committed.version, &committed.state["balance"]), (1 + round, &json!(5 * round)));
+    }
+    assert_eq!(stage.versions(account), ["1", "2", "3", "4", "5"]);
+    decider.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_move_to_a_second_decider_and_back() {
     let stage = Stage::new(4).await;

@@ -99,7 +99,7 @@ impl Process {
             options: self.config.decider.clone(),
             models: self.models.clone(),
             schemas: SchemaIds::default(),
-            folder: self.config.data.join("state"),
+            folder: self.config.data.clone(),
             answers: self.answers.clone(),
             readiness: self.part("decider", "waiting for Kafka and the schema registry"),
         };

@@ -26,6 +26,8 @@ pub enum Error {
 
 const META: &str = "meta";
 const IDENTITY: &str = "identity";
+/// Within the data folder: the LSM store, which may be emptied, and the file of the node id, which stays.
+const STATE: &str = "state";
 const NODE: &str = "node";
 
 /// First bytes of the keys within a partition.
@@ -65,27 +67,28 @@ impl Store {
     /// # Errors
     /// [`Error::InUse`]; the disk fails.
     pub(super) fn open(folder: &Path, identity: &str) -> Result<Store, Error> {
-        match Self::try_open(folder, identity) {
-            Ok(Some(store)) => return Ok(store),
-            Ok(None) => tracing::warn!(
-                store.path = %folder.display(),
-                "the state store belongs to another Kafka; it is emptied and read anew"
-            ),
+        let state = folder.join(STATE);
+        std::fs::create_dir_all(&state)?;
+        let database = match Self::open_database(&state, identity) {
+            Ok(Some(database)) => database,
             Err(Error::InUse) => return Err(Error::InUse),
-            Err(error) => tracing::warn!(
-                store.path = %folder.display(),
-                %error,
-                "the state store can't be read; it is emptied and read anew"
-            ),
-        }
-        std::fs::remove_dir_all(folder)?;
-        // A new store is given the identity that it is asked for.
-        Self::try_open(folder, identity)?.ok_or(Error::InUse)
+            unusable => {
+                let reason = match unusable {
+                    Err(error) => error.to_string(),
+                    Ok(_) => "it belongs to another Kafka".to_owned(),
+                };
+                tracing::warn!(store.path = %state.display(), reason, "the state store is emptied and read anew");
+                std::fs::remove_dir_all(&state)?;
+                // A new store takes the identity that it is asked for.
+                Self::open_database(&state, identity)?.ok_or(Error::InUse)?
+            }
+        };
+        // After the store's lock is held, so that two processes never make one each.
+        Ok(Store { database, node: node_id(&folder.join(NODE))? })
     }
 
     /// `None`: it belongs to another Kafka.
-    fn try_open(folder: &Path, identity: &str) -> Result<Option<Store>, Error> {
-        std::fs::create_dir_all(folder)?;
+    fn open_database(folder: &Path, identity: &str) -> Result<Option<Database>, Error> {
         let database = Database::builder(folder).worker_threads(1).open().map_err(|error| match error {
             fjall::Error::Locked => Error::InUse,
             other => Error::Lsm(other),
@@ -94,18 +97,15 @@ impl Store {
         match meta.get(IDENTITY)? {
             Some(found) if *found != *identity.as_bytes() => return Ok(None),
             Some(_) => {}
-            None => meta.insert(IDENTITY, identity)?,
+            None => {
+                meta.insert(IDENTITY, identity)?;
+                database.persist(PersistMode::SyncAll)?;
+            }
         }
-        let known = meta.get(NODE)?.and_then(|bytes| Uuid::from_slice(&bytes).ok());
-        let node = known.unwrap_or_else(Uuid::now_v7);
-        if known.is_none() {
-            meta.insert(NODE, node.as_bytes())?;
-        }
-        database.persist(PersistMode::SyncAll)?;
-        Ok(Some(Store { database, node }))
+        Ok(Some(database))
     }
 
-    /// The id of this store, and so of the process that holds it.
+    /// The id of the process that holds the store. It outlives the store's contents.
     pub(super) fn node(&self) -> Uuid {
         self.node
     }
@@ -198,6 +198,23 @@ impl Partition {
     }
 }
 
+/// The id in `file`, or a new one that is kept there.
+fn node_id(file: &Path) -> Result<Uuid, Error> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => {
+            if let Ok(node) = text.trim().parse() {
+                return Ok(node);
+            }
+            tracing::warn!(path = %file.display(), "the file holds no node id; a new one is made");
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    let node = Uuid::now_v7();
+    std::fs::write(file, node.to_string())?;
+    Ok(node)
+}
+
 fn record_key(key: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(key.len() + 1);
     bytes.push(tag::RECORD);
@@ -260,7 +277,9 @@ mod tests {
         let store = Store::open(folder.path(), "kafka-1").unwrap();
         store.partition(0).unwrap().apply(&[change("order/1", Some("placed"), None)], 17).unwrap();
         drop(store);
+        let node = std::fs::read_to_string(folder.path().join(NODE)).unwrap();
         let store = Store::open(folder.path(), "kafka-2").unwrap();
+        assert_eq!(store.node().to_string(), node, "the node keeps its id");
         assert_eq!(store.partition(0).unwrap().get("order/1").unwrap(), None);
         assert_eq!(store.partition(0).unwrap().checkpoint().unwrap(), 0);
     }
@@ -269,7 +288,7 @@ mod tests {
     fn a_store_that_cannot_be_read_is_emptied() {
         let folder = tempfile::tempdir().unwrap();
         drop(Store::open(folder.path(), "kafka-1").unwrap());
-        for entry in std::fs::read_dir(folder.path()).unwrap() {
+        for entry in std::fs::read_dir(folder.path().join(STATE)).unwrap() {
             let path = entry.unwrap().path();
             if path.is_file() && path.file_name().is_some_and(|name| name != "lock") {
                 std::fs::write(path, b"garbage").unwrap();
