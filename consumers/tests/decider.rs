@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
@@ -257,29 +258,65 @@ async fn a_repeat_gets_the_first_outcome_with_and_without_the_store() {
     decider.stop().await;
 }
 
-/// Points 4 and 5: what a failed transaction decided is believed by nobody, and is decided once more.
+/// Points 4 and 5: what a failed transaction decided is believed by nobody, and is decided once more. Whoever takes the
+/// decider's transactional ids makes its transaction fail, for real, at whatever step it has reached.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_transaction_leaves_nothing_behind() {
-    let stage = Stage::new(1).await;
+async fn failed_transactions_leave_nothing_behind() {
+    const ACCOUNTS: usize = 8;
+    const FENCES: usize = 8;
+    let stage = Stage::new(2).await;
     let folder = tempfile::tempdir().unwrap();
     let decider = stage.decider(folder.path()).await;
-    let account = Uuid::now_v7();
-    decider.commit(&open(account)).await;
-    let deposit = command(account, "deposit", json!({ "amount": 5 }));
-    for round in 1..=4 {
-        // Whoever takes its transactional ids makes the decider's next transaction fail, for real.
+    let done = AtomicUsize::new(0);
+    let over = CancellationToken::new();
+    let storm = futures::future::join_all((0..ACCOUNTS).map(async |_| {
+        let account = Uuid::now_v7();
+        decider.commit(&open(account)).await;
+        let mut version = 1;
+        while !over.is_cancelled() {
+            let deposit =
+                CommandRecord { idempotent: true, ..command(account, "deposit", json!({ "amount": 5 })) };
+            // The answer of a transaction whose commit had an open end never comes; a repeat gets the outcome.
+            let outcome = loop {
+                let accepted = decider.commands.send(&deposit).await.unwrap();
+                if let Ok(outcome) = accepted.outcome(Duration::from_secs(10)).await {
+                    break outcome;
+                }
+            };
+            let Outcome::Committed(committed) = outcome else { panic!("{outcome:?}") };
+            version += 1;
+            assert_eq!(
+                (committed.version, &committed.state["balance"]),
+                (version, &json!(5 * (version - 1)))
+            );
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+        (account, version)
+    }));
+    let nemesis = async {
         let node = std::fs::read_to_string(folder.path().join("node")).unwrap();
-        let (kafka, group) = (stage.kafka.clone(), stage.topics.decider_group());
-        let fence = move || {
-            (0..2)
-                .map(|n| TransactionalProducer::new(&kafka, &format!("{group}-{node}-{n}")).unwrap())
-                .count()
-        };
-        assert_eq!(tokio::task::spawn_blocking(fence).await.unwrap(), 2);
-        let committed = decider.commit(&CommandRecord { id: Uuid::now_v7(), ..deposit.clone() }).await;
-        assert_eq!((committed.version, &committed.state["balance"]), (1 + round, &json!(5 * round)));
+        for _ in 0..FENCES {
+            let before = done.load(Ordering::Relaxed);
+            let started = Instant::now();
+            while done.load(Ordering::Relaxed) < before + 3 * ACCOUNTS {
+                assert!(started.elapsed() < LIMIT, "the decider doesn't go on");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let (kafka, group, node) = (stage.kafka.clone(), stage.topics.decider_group(), node.clone());
+            let take_over = move || {
+                for number in 0..2 {
+                    TransactionalProducer::new(&kafka, &format!("{group}-{node}-{number}")).unwrap();
+                }
+            };
+            tokio::task::spawn_blocking(take_over).await.unwrap();
+        }
+        over.cancel();
+    };
+    let (accounts, ()) = futures::future::join(storm, nemesis).await;
+    for (account, version) in accounts {
+        let expected: Vec<String> = (1..=version).map(|version| version.to_string()).collect();
+        assert_eq!(stage.versions(account), expected);
     }
-    assert_eq!(stage.versions(account), ["1", "2", "3", "4", "5"]);
     decider.stop().await;
 }
 
