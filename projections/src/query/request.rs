@@ -140,7 +140,9 @@ fn filter(model: &Model, name: &str, value: &str) -> Result<Filter, Problem> {
         None => (name, "eq"),
         Some(parts) => parts,
     };
-    let Some(target) = target(model, field) else { return Err(unknown(model, field, "filter by")) };
+    let Some(target) = target(model, field) else {
+        return Err(unknown(model, field, "filter by", &RESERVED));
+    };
     let Some((_, operator)) = Operator::ALL.iter().find(|(known, _)| *known == operator) else {
         let known = Operator::ALL.map(|(name, _)| name).join(", ");
         return Err((
@@ -180,7 +182,7 @@ fn sort(model: &Model, text: &str) -> Result<Vec<SortKey>, Problem> {
             Some(name) => (name, true),
             None => (part, false),
         };
-        let Some(target) = target(model, name) else { return Err(unknown(model, name, "sort by")) };
+        let Some(target) = target(model, name) else { return Err(unknown(model, name, "sort by", &[])) };
         if target.kind == Kind::Json {
             return Err((
                 "not_comparable",
@@ -233,10 +235,12 @@ fn type_of(model: &Model, name: &str) -> Type {
     }
 }
 
-fn unknown(model: &Model, name: &str, verb: &str) -> Problem {
+/// `others`: what may stand in this place beside a field.
+fn unknown(model: &Model, name: &str, verb: &str, others: &[&str]) -> Problem {
     let known = || {
         let fixed = ["id", "version", "created_at", "updated_at"].into_iter();
-        fixed.chain(model.fields.keys().map(String::as_str)).chain(RESERVED)
+        let fields = model.fields.values().filter(|field| Kind::of(&field.ty) != Kind::Json);
+        fixed.chain(fields.map(|field| field.name.as_str())).chain(others.iter().copied())
     };
     let near = known()
         .map(|candidate| (strsim::damerau_levenshtein(&clip(name), candidate), candidate))

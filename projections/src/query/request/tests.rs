@@ -31,6 +31,16 @@ fn fault(name: &str, value: &str) -> (String, String) {
 }
 
 #[test]
+fn only_what_has_an_order_is_offered_for_sorting() {
+    let (_, said) = fault("sort", "zzzz");
+    assert_eq!(
+        said,
+        "unknown_parameter: there is no field `zzzz` to sort by; there are id, version, created_at, updated_at, number, \
+         status, total, paid, parent"
+    );
+}
+
+#[test]
 fn filters_are_typed() {
     let request =
         parse(&[("total[gte]", "100"), ("status", "placed"), ("status[in]", "placed,shipped")]).unwrap();
