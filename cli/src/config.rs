@@ -1,4 +1,4 @@
-//! The configuration: one typed struct per concern, each declared by the crate that uses it. [`load`] puts the layers
+//! The configuration: one typed struct per concern, each declared by the crate that uses it. [`load()`] puts the layers
 //! together (defaults, `writ.toml`, `WRIT_*` variables, flags), [`show`] is `writ config`.
 
 mod load;

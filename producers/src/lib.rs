@@ -1,9 +1,9 @@
 //! Everything that writes to Kafka, and the vocabulary of its records.
 //!
-//! In the order in which data passes: [`kafka`] (options, clients, whether Kafka is there), [`topics`] (names and
-//! creation), [`registry`] (schemas), [`envelope`] (the records), [`commands`] (the api's side: send a command,
-//! await its answer), [`replies`] (answers from deciders in other processes), [`transaction`] (the decider's
-//! exactly-once output). [`readiness`] is how each part says whether it works.
+//! In the order in which data passes: [`kafka`] (options and clients), [`topics`] (names and creation), [`watch`] (is
+//! Kafka there), [`registry`] (schemas), [`envelope`] (the records), [`commands`] (the api's side: send a command, await
+//! its answer), [`replies`] (answers from deciders in other processes), [`transaction`] (the decider's exactly-once
+//! output). [`readiness`] is how each part says whether it works.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -16,3 +16,4 @@ pub mod registry;
 pub mod replies;
 pub mod topics;
 pub mod transaction;
+pub mod watch;

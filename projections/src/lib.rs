@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 mod database;
-mod metric;
+mod metrics;
 pub mod positions;
 pub mod projector;
 pub mod query;

@@ -43,7 +43,7 @@ pub(super) async fn start(config: Config, models: Arc<Models>, roles: &mut Roles
     };
     roles.spawn("kafka watch", {
         let (options, models) = (process.config.kafka.clone(), process.models.clone());
-        |stop| async move { kafka::watch(options, &models, kafka_state, stop).await }
+        |stop| async move { writ_producers::watch::run(options, &models, kafka_state, stop).await }
     });
     if decider || projector {
         let (registry, schema_ids) = process.start_registry(roles)?;

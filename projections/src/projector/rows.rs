@@ -12,7 +12,7 @@ use writ_model::value::stored_from_json;
 use writ_model::{Model, State, Timestamp, evolve};
 
 use super::batch::Decoded;
-use crate::metric;
+use crate::metrics;
 use crate::tables::{Table, object, text};
 
 /// A row that can't be read back.
@@ -170,7 +170,7 @@ fn upsert(table: &Table) -> String {
 }
 
 fn skipped(decoded: &Decoded, next: u64) {
-    metrics::counter!(metric::SKIPPED, "model" => decoded.model.name.clone()).increment(1);
+    ::metrics::counter!(metrics::SKIPPED, "model" => decoded.model.name.clone()).increment(1);
     tracing::warn!(
         topic = &*decoded.place.topic,
         partition = decoded.place.partition,

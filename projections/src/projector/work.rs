@@ -20,7 +20,7 @@ use super::offsets::{Moves, Offsets};
 use super::rows::{self, Rows};
 use crate::database::projector_pool;
 use crate::tables::{self, Schema, Table};
-use crate::{Options, metric};
+use crate::{Options, metrics};
 
 /// Most records of one transaction.
 const MAX_RECORDS: usize = 1000;
@@ -266,7 +266,7 @@ impl Projector {
                 .await
                 .map_err(|_| Error::TimedOut)?
         })?;
-        metrics::histogram!(metric::BATCH_SECONDS).record(begun.elapsed().as_secs_f64());
+        ::metrics::histogram!(metrics::BATCH_DURATION_SECONDS).record(begun.elapsed().as_secs_f64());
         for (place, (_, new)) in moves {
             self.blocked.retain(|blocked, why| *blocked != place || why.offset >= new);
             self.next.insert(place, new);
@@ -300,7 +300,7 @@ impl Projector {
         let reason = match error {
             batch::Error::Registry(error) => error.to_string(),
             batch::Error::Undecodable(detail) => {
-                metrics::counter!(metric::UNDECODABLE).increment(1);
+                ::metrics::counter!(metrics::UNDECODABLE).increment(1);
                 tracing::error!(
                     topic = &*place.topic,
                     partition = place.partition,
@@ -324,7 +324,7 @@ impl Projector {
         let mut transaction = connection.begin().await?;
         // First of all: it fences, and its locks keep others from the rows that are read next.
         if !self.offsets.advance(&mut transaction, moves).await? {
-            metrics::counter!(metric::FENCED).increment(1);
+            ::metrics::counter!(metrics::FENCED).increment(1);
             transaction.rollback().await?;
             return Err(Error::Fenced);
         }
@@ -335,7 +335,7 @@ impl Projector {
         }
         transaction.commit().await?;
         for (model, count) in applied {
-            metrics::counter!(metric::APPLIED, "model" => model.clone()).increment(count);
+            ::metrics::counter!(metrics::APPLIED, "model" => model.clone()).increment(count);
         }
         Ok(())
     }

@@ -9,4 +9,4 @@ pub(crate) const UNDECODABLE: &str = "writ_projector_events_undecodable_total";
 /// Batches that another owner of the partition was faster with.
 pub(crate) const FENCED: &str = "writ_projector_batches_fenced_total";
 /// Seconds that a batch took, from its first statement to the commit.
-pub(crate) const BATCH_SECONDS: &str = "writ_projector_batch_seconds";
+pub(crate) const BATCH_DURATION_SECONDS: &str = "writ_projector_batch_duration_seconds";
