@@ -189,11 +189,13 @@ impl Registry {
         cancel: CancellationToken,
     ) -> Result<(), Error> {
         loop {
-            let answer = if ids.borrow().is_some() {
-                self.ping().await
-            } else {
+            let ask = async {
+                if ids.borrow().is_some() {
+                    return self.ping().await;
+                }
                 self.register(models, topics).await.map(|registered| drop(ids.send_replace(Some(registered))))
             };
+            let Some(answer) = cancel.run_until_cancelled(ask).await else { return Ok(()) };
             let pause = match answer {
                 Ok(()) => {
                     crate::readiness::report(&readiness, "the schema registry", Readiness::Ready);

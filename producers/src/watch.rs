@@ -30,14 +30,16 @@ pub async fn run(
     cancel: CancellationToken,
 ) -> Result<(), topics::Error> {
     loop {
-        match topics::ensure(&options, models).await {
+        let Some(made) = cancel.run_until_cancelled(topics::ensure(&options, models)).await else {
+            return Ok(());
+        };
+        match made {
             Ok(()) => break,
             Err(error @ topics::Error::PartitionsChanged { .. }) => return Err(error),
             Err(error) => report(&readiness, "Kafka", Readiness::Waiting(error.to_string())),
         }
-        tokio::select! {
-            () = cancel.cancelled() => return Ok(()),
-            () = tokio::time::sleep(RETRY) => {}
+        if cancel.run_until_cancelled(tokio::time::sleep(RETRY)).await.is_none() {
+            return Ok(());
         }
     }
     let consumer: BaseConsumer = options.client("probe").create().map_err(|error| topics::Error::Kafka {

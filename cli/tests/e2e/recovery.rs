@@ -347,6 +347,7 @@ async fn without_kafka_the_server_says_so() {
     refused.problem(503, "write-side-unavailable");
     // What is wrong with the input is said all the same.
     app.post("/v1/note/create", &json!({ "title": "" })).await.problem(422, "invalid-input");
+    assert!(server.terminate().await.success(), "it stops without waiting for Kafka");
 }
 
 #[tokio::test]
