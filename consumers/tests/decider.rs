@@ -172,7 +172,7 @@ impl Running {
     }
 
     async fn send(&self, command: &CommandRecord) -> Outcome {
-        self.commands.send(command).await.unwrap().outcome(LIMIT).await.unwrap()
+        self.commands.enqueue(command).unwrap().outcome(LIMIT).await.unwrap()
     }
 
     async fn commit(&self, command: &CommandRecord) -> Committed {
@@ -278,7 +278,7 @@ async fn failed_transactions_leave_nothing_behind() {
                 CommandRecord { idempotent: true, ..command(account, "deposit", json!({ "amount": 5 })) };
             // The answer of a transaction whose commit had an open end never comes; a repeat gets the outcome.
             let outcome = loop {
-                let accepted = decider.commands.send(&deposit).await.unwrap();
+                let accepted = decider.commands.enqueue(&deposit).unwrap();
                 if let Ok(outcome) = accepted.outcome(Duration::from_secs(10)).await {
                     break outcome;
                 }
@@ -344,7 +344,7 @@ async fn partitions_move_to_a_second_decider_and_back() {
         // A reply that was sent before the reader stood at its partition's end is lost: that is a 504 for a client,
         // who repeats. Here the repeat is a new command, so only the one that is answered counts.
         let outcome = loop {
-            match sender.send(&deposit(*account)).await.unwrap().outcome(Duration::from_secs(5)).await {
+            match sender.enqueue(&deposit(*account)).unwrap().outcome(Duration::from_secs(5)).await {
                 Ok(outcome) => break outcome,
                 Err(_) => assert!(started.elapsed() < LIMIT, "no decider answers over the topic"),
             }

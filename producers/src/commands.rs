@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use uuid::Uuid;
 
@@ -180,25 +180,6 @@ impl Commands {
             }
             Err((error, _)) => Err(Error::Unavailable(format!("Kafka refuses the command: {error}"))),
         }
-    }
-
-    /// Sends; returns when Kafka has acknowledged the record.
-    ///
-    /// # Errors
-    /// Those of [`Commands::enqueue`] and [`Accepted::acknowledged`].
-    pub async fn send(&self, command: &CommandRecord) -> Result<Accepted, Error> {
-        let mut accepted = self.enqueue(command)?;
-        accepted.acknowledged().await?;
-        Ok(accepted)
-    }
-
-    /// Waits until the records in the queue are delivered or `limit` has passed; says how many were left.
-    pub async fn drain(&self, limit: Duration) -> i32 {
-        let deadline = tokio::time::Instant::now() + limit;
-        while self.inner.producer.in_flight_count() > 0 && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        self.inner.producer.in_flight_count()
     }
 }
 
