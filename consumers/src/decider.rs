@@ -13,6 +13,8 @@
 //! 2. *All or nothing.* Events, states, outcomes and offsets are in one transaction. If it is aborted the offsets
 //!    stay, and the next owner decides the same commands anew; if it is committed the offsets have moved, and nobody
 //!    reads those commands again.
+//!    The next offset stands in `writ.state` as well, and commands below it are passed over: Kafka forgets the offsets
+//!    of a group that was away for a week (`offsets.retention.minutes`), and would hand out decided commands again.
 //! 3. *Decisions see every earlier one.* On taking over a partition, the owner first asks for the group's stable
 //!    offsets: Kafka answers only when no transaction that moves them is open. At that moment every record of a
 //!    transaction that can still commit is below the end of `writ.state`, because offsets are sent last. So the owner
@@ -35,7 +37,6 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
-use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -218,6 +219,8 @@ struct Session<'a> {
     producers: Vec<TransactionalProducer>,
     turn: usize,
     owned: HashMap<i32, Partition>,
+    /// By partition, the first command that is not decided yet.
+    next: BTreeMap<i32, i64>,
 }
 
 impl<'a> Session<'a> {
@@ -248,7 +251,17 @@ impl<'a> Session<'a> {
             .set("queued.max.messages.kbytes", "16384")
             .create_with_context(Membership::default())?;
         consumer.subscribe(&[&topics.commands()])?;
-        Ok(Session { decider, store, replier, topics, consumer, producers, turn: 0, owned: HashMap::new() })
+        Ok(Session {
+            decider,
+            store,
+            replier,
+            topics,
+            consumer,
+            producers,
+            turn: 0,
+            owned: HashMap::new(),
+            next: BTreeMap::new(),
+        })
     }
 
     fn run(&mut self, cancel: &CancellationToken) -> Result<(), SessionError> {
@@ -290,8 +303,11 @@ impl<'a> Session<'a> {
                 self.rebalance(changes, cancel)?;
             }
             let Some(command) = command else { break };
-            if self.owned.contains_key(&command.partition) {
-                commands.push(command);
+            match self.next.get(&command.partition) {
+                Some(next) if command.offset >= *next => commands.push(command),
+                Some(_) => ::metrics::counter!(metrics::COMMANDS_PASSED_OVER).increment(1),
+                // Of a partition that is not ours any more.
+                None => {}
             }
         }
         Ok(commands)
@@ -302,6 +318,7 @@ impl<'a> Session<'a> {
             match change {
                 Change::Revoked => {
                     self.owned.clear();
+                    self.next.clear();
                     ::metrics::gauge!(metrics::PARTITIONS).set(0.0);
                     let waiting = Readiness::Waiting("the consumer group is rebalancing".into());
                     self.decider.readiness.send_replace(waiting);
@@ -325,6 +342,7 @@ impl<'a> Session<'a> {
                         "the decider has taken over its partitions"
                     );
                     self.owned = restored.partitions;
+                    self.next = restored.next;
                     ::metrics::gauge!(metrics::PARTITIONS).set(self.owned.len() as f64);
                     self.decider.readiness.send_replace(Readiness::Ready);
                 }
@@ -341,10 +359,7 @@ impl<'a> Session<'a> {
             deciding.decide(command)?;
         }
         let decided = deciding.finish();
-        let mut offsets = TopicPartitionList::new();
-        for (partition, next) in next_offsets(commands) {
-            offsets.add_partition_offset(&self.topics.commands(), partition, Offset::Offset(next))?;
-        }
+        let next = next_offsets(commands);
         let group = self.consumer.group_metadata().ok_or_else(|| {
             SessionError::Restore("the consumer has no group metadata although it has partitions".into())
         })?;
@@ -355,9 +370,10 @@ impl<'a> Session<'a> {
             &self.topics,
             &self.owned,
             decided,
-            commit::Offsets { next: &offsets, group: &group },
+            commit::Offsets { next: &next, group: &group },
             retention,
         )?;
+        self.next.extend(next);
         ::metrics::histogram!(metrics::BATCH_SIZE).record(commands.len() as f64);
         ::metrics::histogram!(metrics::BATCH_DURATION_SECONDS).record(started.elapsed().as_secs_f64());
         for (to, outcome) in answers {

@@ -2,6 +2,8 @@
 
 /// Commands decided, by `model` and `result` (`committed`, `rejected`, `repeated`, `undecodable`).
 pub const COMMANDS_DECIDED: &str = "writ_decider_commands_total";
+/// Commands that Kafka handed out again although they were decided.
+pub const COMMANDS_PASSED_OVER: &str = "writ_decider_commands_passed_over_total";
 /// Gauge: partitions of `writ.commands` that this process owns and has restored.
 pub const PARTITIONS: &str = "writ_decider_partitions";
 /// Commands of one transaction.

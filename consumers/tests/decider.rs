@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::message::{Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -318,6 +319,33 @@ async fn failed_transactions_leave_nothing_behind() {
         assert_eq!(stage.versions(account), expected);
     }
     decider.stop().await;
+}
+
+/// Kafka forgets the offsets of a group that was away for long; here it is told to.
+#[tokio::test(flavor = "multi_thread")]
+async fn forgotten_offsets_decide_nothing_twice() {
+    let stage = Stage::new(2).await;
+    let account = Uuid::now_v7();
+    let folder = tempfile::tempdir().unwrap();
+    let decider = stage.decider(folder.path()).await;
+    decider.commit(&open(account)).await;
+    for _ in 0..3 {
+        decider.commit(&command(account, "deposit", json!({ "amount": 1 }))).await;
+    }
+    decider.stop().await;
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    for (folder, version) in [(&folder, 5), (&elsewhere, 6)] {
+        let group = stage.topics.decider_group();
+        let admin = stage.kafka.admin().unwrap();
+        let deleted = admin.delete_groups(&[&group], &AdminOptions::new()).await.unwrap();
+        assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+        let decider = stage.decider(folder.path()).await;
+        let committed = decider.commit(&command(account, "deposit", json!({ "amount": 1 }))).await;
+        assert_eq!((committed.version, &committed.state["balance"]), (version, &json!(version - 1)));
+        decider.stop().await;
+    }
+    assert_eq!(stage.versions(account), ["1", "2", "3", "4", "5", "6"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,11 @@
 //! The end of a batch: one transaction, then the store, then the answers are free to go.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::{Offset, TopicPartitionList};
 use writ_model::Position;
 use writ_producers::envelope::{Committed, Outcome, ReplyTo, header};
 use writ_producers::topics::Topics;
@@ -18,9 +18,13 @@ use super::store::{Change, Partition};
 /// Outcomes forgotten per batch and partition: many enough to keep up, few enough not to be felt.
 const MAX_EXPIRED: usize = 64;
 
+/// The record of `writ.state` that says how far its partition of the commands is decided. No model begins like this.
+pub(super) const NEXT: &str = "@next";
+
 /// How far the group has come with this batch.
 pub(super) struct Offsets<'a> {
-    pub(super) next: &'a TopicPartitionList,
+    /// By partition.
+    pub(super) next: &'a BTreeMap<i32, i64>,
     pub(super) group: &'a ConsumerGroupMetadata,
 }
 
@@ -52,6 +56,10 @@ pub(super) fn commit(
     for (key, (partition, state)) in decided.states {
         let value = serde_json::to_vec(&state.to_json()).expect("a state has string keys only");
         changes.write(&mut transaction, partition, Change { key, value: Some(value), since: None })?;
+    }
+    for (&partition, next) in offsets.next {
+        let value = Some(next.to_string().into_bytes());
+        changes.write(&mut transaction, partition, Change { key: NEXT.into(), value, since: None })?;
     }
     for dead in &decided.dead_letters {
         let headers = OwnedHeaders::new_with_capacity(2)
@@ -95,7 +103,11 @@ pub(super) fn commit(
         let change = Change { key: remembered.key, value: Some(value), since: Some(remembered.at) };
         changes.write(&mut transaction, remembered.partition, change)?;
     }
-    let written = transaction.commit(offsets.next, offsets.group)?;
+    let mut next = TopicPartitionList::new();
+    for (&partition, &offset) in offsets.next {
+        next.add_partition_offset(&topics.commands(), partition, Offset::Offset(offset))?;
+    }
+    let written = transaction.commit(&next, offsets.group)?;
 
     for (number, slots) in changes.slots {
         let partition = owned.get(&number).expect("changes are of owned partitions");

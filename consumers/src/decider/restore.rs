@@ -15,6 +15,7 @@ use writ_producers::topics::Topics;
 
 use super::SessionError;
 use super::batch::StoredOutcome;
+use super::commit::NEXT;
 use super::store::{Change, Partition, Store};
 use crate::group::Membership;
 use crate::metrics;
@@ -30,6 +31,8 @@ const PENDING_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Restored {
     pub(super) partitions: HashMap<i32, Partition>,
+    /// By partition, the first command that is not decided yet.
+    pub(super) next: BTreeMap<i32, i64>,
     pub(super) records: u64,
 }
 
@@ -42,7 +45,7 @@ pub(super) fn restore(
     partitions: &[i32],
     cancel: &CancellationToken,
 ) -> Result<Restored, SessionError> {
-    let mut restored = Restored { partitions: HashMap::new(), records: 0 };
+    let mut restored = Restored { partitions: HashMap::new(), next: BTreeMap::new(), records: 0 };
     if partitions.is_empty() {
         return Ok(restored);
     }
@@ -51,11 +54,11 @@ pub(super) fn restore(
     let topic = topics.state();
     let uncommitted: BaseConsumer = reader(options, "read_uncommitted")?;
     let committed: BaseConsumer = reader(options, "read_committed")?;
-    let ends = ends(&uncommitted, &topic, partitions)?;
-    await_decided(&committed, &topic, &ends, cancel)?;
+    let state_ends = ends(&uncommitted, &topic, partitions)?;
+    await_decided(&committed, &topic, &state_ends, cancel)?;
     let mut assignment = TopicPartitionList::new();
     let mut behind = HashSet::new();
-    for (number, end) in ends {
+    for (number, end) in state_ends {
         let partition = store.partition(number)?;
         let mut checkpoint = partition.checkpoint()?;
         if checkpoint > end {
@@ -79,7 +82,26 @@ pub(super) fn restore(
         committed.assign(&assignment)?;
         restored.records = read_to_the_end(&committed, &topic, &restored.partitions, behind, cancel)?;
     }
+    for (number, end) in ends(&uncommitted, &topics.commands(), partitions)? {
+        let next = next_undecided(&restored.partitions[&number])?;
+        if next > end {
+            tracing::warn!(
+                kafka.topic = topics.commands(),
+                kafka.partition = number,
+                decider.next = next,
+                kafka.end = end,
+                "the topic of the commands was made anew; it is decided from its beginning"
+            );
+        }
+        restored.next.insert(number, if next > end { 0 } else { next });
+    }
     Ok(restored)
+}
+
+/// As the last transaction on this partition has left it.
+fn next_undecided(partition: &Partition) -> Result<i64, SessionError> {
+    let written = partition.get(NEXT)?;
+    Ok(written.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.parse().ok()).unwrap_or(0))
 }
 
 fn reader(options: &kafka::Options, isolation: &str) -> Result<BaseConsumer, KafkaError> {
