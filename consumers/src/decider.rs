@@ -38,16 +38,16 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use writ_model::Models;
 use writ_producers::commands::Answers;
-use writ_producers::kafka;
 use writ_producers::readiness::Readiness;
 use writ_producers::registry::SchemaIds;
 use writ_producers::replies::{Replier, address_of};
 use writ_producers::topics::Topics;
 use writ_producers::transaction::{self, TransactionalProducer};
+use writ_producers::{kafka, thread};
 
 use self::batch::{Command, Deciding};
 use self::store::{Partition, Store};
@@ -107,8 +107,8 @@ pub enum Error {
     #[error("the Kafka options are invalid")]
     Options(#[source] KafkaError),
     /// The thread could not be started, or panicked.
-    #[error("the decider's thread {0}")]
-    Thread(String),
+    #[error(transparent)]
+    Thread(#[from] thread::Error),
 }
 
 /// Why a session ended; another one follows.
@@ -149,19 +149,7 @@ impl Decider {
     /// # Errors
     /// Only what doesn't pass with time, see [`Error`].
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Error> {
-        let (sender, ended) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name("writ-decider".into())
-            .spawn(move || {
-                let _ = sender.send(self.run_sessions(&cancel));
-            })
-            .map_err(|error| Error::Thread(format!("could not be started: {error}")))?;
-        let result = ended.await;
-        // The thread has sent its result or panicked: joining doesn't block.
-        if thread.join().is_err() {
-            return Err(Error::Thread("panicked".into()));
-        }
-        result.unwrap_or_else(|_| Err(Error::Thread("ended without a result".into())))
+        thread::run("writ-decider", move || self.run_sessions(&cancel)).await?
     }
 
     fn run_sessions(&self, cancel: &CancellationToken) -> Result<(), Error> {

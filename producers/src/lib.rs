@@ -3,7 +3,7 @@
 //! In the order in which data passes: [`kafka`] (options and clients), [`topics`] (names and creation), [`watch`] (is
 //! Kafka there), [`registry`] (schemas), [`envelope`] (the records), [`commands`] (the api's side: send a command, await
 //! its answer), [`replies`] (answers from deciders in other processes), [`transaction`] (the decider's exactly-once
-//! output). [`readiness`] is how each part says whether it works.
+//! output). [`readiness`] is how each part says whether it works, [`thread`] is where a role runs whose client blocks.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod readiness;
 pub mod registry;
 pub mod replies;
+pub mod thread;
 pub mod topics;
 pub mod transaction;
 pub mod watch;

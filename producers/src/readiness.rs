@@ -33,17 +33,21 @@ impl Part {
     }
 }
 
+/// Publishes the state of a part. Whether it has changed.
+pub fn set(readiness: &watch::Sender<Readiness>, now: Readiness) -> bool {
+    readiness.send_if_modified(|before| {
+        let changed = *before != now;
+        *before = now;
+        changed
+    })
+}
+
 /// Publishes the state of `part` and logs it when it has changed.
 pub fn report(readiness: &watch::Sender<Readiness>, part: &str, now: Readiness) {
-    readiness.send_if_modified(|before| {
-        if *before == now {
-            return false;
-        }
-        match &now {
+    if set(readiness, now.clone()) {
+        match now {
             Readiness::Ready => tracing::info!("{part} is ready"),
             Readiness::Waiting(reason) => tracing::warn!(reason, "{part} is not ready"),
         }
-        *before = now;
-        true
-    });
+    }
 }

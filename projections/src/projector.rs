@@ -32,12 +32,13 @@ mod work;
 
 use std::sync::Arc;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use writ_model::Models;
 use writ_producers::kafka as producers_kafka;
 use writ_producers::readiness::Readiness;
 use writ_producers::registry::Registry;
+use writ_producers::thread;
 
 use work::Projector;
 
@@ -50,12 +51,9 @@ pub enum Error {
     /// librdkafka refuses its options.
     #[error("the projector's Kafka consumer can't be made: {0}")]
     Consumer(#[from] rdkafka::error::KafkaError),
-    /// The system gives no thread.
-    #[error("the projector's thread can't be started: {0}")]
-    Thread(#[from] std::io::Error),
-    /// A fault of this program; the message is in the log.
-    #[error("the projector's thread panicked")]
-    Panicked,
+    /// The thread could not be started, or panicked.
+    #[error(transparent)]
+    Thread(#[from] thread::Error),
 }
 
 /// Runs until `cancel`; returns after the last transaction has ended and the group has been left.
@@ -71,13 +69,5 @@ pub async fn run(
     let cancel = cancel.child_token();
     let _guard = cancel.clone().drop_guard();
     let projector = Projector::new(&options, &kafka, registry, models, cancel, readiness)?;
-    let (done, ended) = oneshot::channel();
-    // librdkafka blocks, so not on the runtime's threads. The channel tells of a panic by being dropped.
-    let thread = std::thread::Builder::new().name("writ-projector".into()).spawn(move || {
-        projector.run();
-        let _ = done.send(());
-    })?;
-    let outcome = ended.await.map_err(|_| Error::Panicked);
-    let _ = thread.join();
-    outcome
+    Ok(thread::run("writ-projector", move || projector.run()).await?)
 }

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use writ_model::Model;
-use writ_producers::readiness::Readiness;
+use writ_producers::readiness::{self, Readiness};
 use writ_producers::topics::Topics;
 
 use crate::database::{is_passing, query_pool};
@@ -152,11 +152,7 @@ impl Queries {
                 Ok(_) => Readiness::Ready,
                 Err(error) => Readiness::Waiting(error.to_string()),
             };
-            readiness.send_if_modified(|before| {
-                let changed = *before != now;
-                *before = now;
-                changed
-            });
+            readiness::set(&readiness, now);
             tokio::select! {
                 () = cancel.cancelled() => return,
                 () = tokio::time::sleep(WATCH_INTERVAL) => {}

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use writ_api::metrics::Handle as MetricsHandle;
 use writ_api::{Api, Server};
@@ -14,7 +14,7 @@ use writ_producers::commands::{Answers, Commands};
 use writ_producers::readiness::{Part, Readiness};
 use writ_producers::registry::{Registry, SchemaIds};
 use writ_producers::topics::Topics;
-use writ_producers::{kafka, replies};
+use writ_producers::{kafka, replies, thread};
 use writ_projections::projector;
 use writ_projections::query::Queries;
 
@@ -176,14 +176,7 @@ async fn read_replies(
         stop.cancelled().await;
         return Ok(());
     }
-    let (sender, ended) = oneshot::channel::<()>();
-    let thread = std::thread::Builder::new().name("writ-replies".into()).spawn(move || {
-        replies::read(&kafka, &answers, &stop);
-        drop(sender);
-    })?;
-    // Ends, with an error by design, when the thread drops the sender.
-    let _ = ended.await;
-    thread.join().map_err(|_| "the reader of replies panicked".into())
+    Ok(thread::run("writ-replies", move || replies::read(&kafka, &answers, &stop)).await?)
 }
 
 fn invalid<E: Into<BoxError>>(part: &'static str) -> impl FnOnce(E) -> Error {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use writ_model::Models;
 use writ_producers::kafka::Options as KafkaOptions;
-use writ_producers::readiness::Readiness;
+use writ_producers::readiness::{self, Readiness};
 use writ_producers::registry::Registry;
 use writ_producers::topics::Topics;
 
@@ -396,11 +396,7 @@ impl Projector {
     }
 
     fn announce(&self, now: Readiness) {
-        self.readiness.send_if_modified(|before| {
-            let changed = *before != now;
-            *before = now;
-            changed
-        });
+        readiness::set(&self.readiness, now);
     }
 
     /// Runs a future on the runtime while this thread waits, unless cancelled.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use writ_model::diagnostic::Source;
 use writ_model::{Event, Model, Models, Object, Position, Timestamp};
-use writ_producers::envelope::header;
+use writ_producers::envelope::{frame, header};
 use writ_producers::kafka;
 use writ_producers::readiness::Readiness;
 use writ_producers::registry::{self, Registry, SchemaIds};
@@ -152,8 +152,7 @@ impl Stage {
         fields: &Object,
     ) -> Position {
         let id = self.schemas.id(&event.type_name).unwrap();
-        let mut value = vec![0];
-        value.extend(id.to_be_bytes());
+        let mut value = frame(id);
         event.codec.encode(fields, &mut value).unwrap();
         self.publish_bytes(model, event, aggregate, version, at, &value).await
     }
