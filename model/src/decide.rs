@@ -91,6 +91,11 @@ pub enum Rejection {
         /// The expression or field, and what is wrong.
         detail: String,
     },
+    /// Another aggregate has these values, or is about to.
+    NotUnique {
+        /// The fields of the constraint.
+        fields: Vec<String>,
+    },
     /// The same idempotency key with another body.
     KeyReused,
 }

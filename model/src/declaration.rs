@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use crate::avro::EventCodec;
 use crate::diagnostic::{Diagnostic, Source};
 use crate::expression::Compiled;
+use crate::unique::Unique;
 use crate::value::{Decimal, Value};
 
 mod check;
@@ -65,6 +66,8 @@ pub struct Model {
     pub events: IndexMap<String, Event>,
     /// `allow` rules: checked here, enforced by the identity part.
     pub allow: Vec<Rule>,
+    /// What no two aggregates share. `unique: true` on a field is one as well.
+    pub uniques: Vec<Unique>,
     /// Names of fields for each declared index (`index: [[status, created_at]]`).
     pub indexes: Vec<Vec<String>>,
 }

@@ -17,10 +17,12 @@ pub mod json_schema;
 pub mod position;
 #[cfg(test)]
 mod testing;
+pub mod unique;
 pub mod value;
 
 pub use decide::{Decision, Rejection, decide};
 pub use declaration::{Command, Event, Field, Model, Models, Type};
 pub use evolve::{State, evolve};
 pub use position::Position;
+pub use unique::Unique;
 pub use value::{Decimal, FieldError, Object, Timestamp, Value};

@@ -6,7 +6,7 @@ use http::header::{ETAG, LOCATION};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use uuid::Uuid;
-use writ_model::Rejection;
+use writ_model::{FieldError, Rejection};
 use writ_producers::commands::Error;
 use writ_producers::envelope::{Committed, EventSummary, Outcome};
 
@@ -174,6 +174,14 @@ fn of_rejection(sent: &Sent, rejection: Rejection) -> Problem {
         )),
         Rejection::GuardFailed { detail } => Kind::GuardFailed.because(detail),
         Rejection::Failed { detail } => Kind::EvaluationFailed.because(detail),
+        Rejection::NotUnique { fields } => {
+            let taken = |field: &String| FieldError {
+                pointer: format!("/{field}"),
+                code: "taken".to_owned(),
+                detail: format!("another {model} has this value, or is about to take it"),
+            };
+            Problem::of_errors(Kind::NotUnique, fields.iter().map(taken).collect())
+        }
         Rejection::KeyReused => Kind::IdempotencyKeyReused.because(
             "This idempotency key was used with another command or body. A repeat sends exactly the same; \
              a new command takes a new key.",

@@ -64,6 +64,7 @@ fn model(
         commands: commands.into_iter().map(|command| (command.name.clone(), command)).collect(),
         events: events.into_iter().map(|event| (event.name.clone(), event)).collect(),
         allow: Vec::new(),
+        uniques: Vec::new(),
         indexes: Vec::new(),
     }
 }

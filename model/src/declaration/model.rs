@@ -12,6 +12,7 @@ use super::types::Directory;
 use super::yaml::{self, Kind, Node};
 use super::{Command, Guard, Model, Rule, Type, events, expressions, names, state_machine};
 use crate::expression::{Env, Expected};
+use crate::unique::Unique;
 
 /// Every key that a model may have.
 pub(super) const KEYS: &[&str] = &["model", "doc", "fields", "crud", "commands", "allow", "index"];
@@ -86,6 +87,12 @@ pub(super) fn read(
         commands: commands.into_iter().map(|command| (command.name.clone(), command)).collect(),
         events,
         allow,
+        uniques: state
+            .fields
+            .values()
+            .filter(|field| field.unique)
+            .map(|field| Unique { fields: vec![field.name.clone()], ignore_case: false })
+            .collect(),
         indexes,
         fields: state.fields,
     })

@@ -17,6 +17,7 @@ fn model(fields: IndexMap<String, Field>) -> Model {
         commands: IndexMap::new(),
         events: IndexMap::new(),
         allow: Vec::new(),
+        uniques: Vec::new(),
         indexes: Vec::new(),
     }
 }

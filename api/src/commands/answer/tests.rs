@@ -66,6 +66,7 @@ fn every_rejection_has_its_problem() {
         },
         Rejection::GuardFailed { detail: "An order needs at least one line.".into() },
         Rejection::Failed { detail: "division by zero in `a / b`".into() },
+        Rejection::NotUnique { fields: vec!["email".into()] },
         Rejection::KeyReused,
     ];
     insta::assert_snapshot!(table(rejections.map(|rejection| of_rejection(&sent(), rejection))));
