@@ -14,5 +14,11 @@ pub const BATCH_DURATION_SECONDS: &str = "writ_decider_batch_duration_seconds";
 pub const SESSIONS_FAILED: &str = "writ_decider_sessions_failed_total";
 /// Records of `writ.state` read while taking over partitions.
 pub const RECORDS_RESTORED: &str = "writ_decider_restored_records_total";
+/// Answers to claims of unique values, by `result` (`granted`, `refused`).
+pub const RESERVATIONS: &str = "writ_decider_reservations_total";
+/// Aggregates that had the same value before it was declared unique. An alarm: the log names them.
+pub const UNIQUE_CONFLICTS: &str = "writ_decider_unique_conflicts_total";
+/// Answers to claims for which no command waits.
+pub const STRAY_ANSWERS: &str = "writ_decider_stray_answers_total";
 /// Records of `writ.state` whose version was not above the one at hand. An alarm: see [`crate::decider`].
 pub const STALE_STATES: &str = "writ_decider_stale_states_total";

@@ -37,6 +37,8 @@ pub mod header {
     pub const CONTENT_TYPE: &str = "content-type";
     /// On a command: where the answer goes, see [`ReplyTo`](super::ReplyTo). On an answer: the request it is for.
     pub const REPLY_TO: &str = "writ_reply_to";
+    /// On a record of `writ.commands`: it is no command but a step of a reservation, which deciders send each other.
+    pub const STEP: &str = "writ_step";
     /// On a dead letter: why the record could not be decided.
     pub const REASON: &str = "writ_reason";
     /// On a dead letter: `topic:partition:offset` of the original record.
@@ -112,7 +114,7 @@ pub fn aggregate_key(model: &str, id: Uuid) -> String {
 
 /// The address of an answer: which api instance waits, on which partition of `writ.replies` it listens, and which of
 /// its requests it is. As text `instance/partition/request`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyTo {
     /// The api instance.
     pub instance: Uuid,

@@ -11,8 +11,9 @@ use writ_producers::envelope::{Committed, Outcome, ReplyTo, header};
 use writ_producers::topics::Topics;
 use writ_producers::transaction::{Record, Slot, Transaction, TransactionalProducer};
 
-use super::SessionError;
-use super::batch::{Answer, Decided, Event, StoredOutcome};
+use super::batch::{Answer, Decided, StoredOutcome};
+use super::event::Event;
+use super::session::SessionError;
 use super::store::{Change, Partition};
 
 /// Outcomes forgotten per batch and partition: many enough to keep up, few enough not to be felt.
@@ -56,6 +57,21 @@ pub(super) fn commit(
     for (key, (partition, state)) in decided.states {
         let value = serde_json::to_vec(&state.to_json()).expect("a state has string keys only");
         changes.write(&mut transaction, partition, Change { key, value: Some(value), since: None })?;
+    }
+    for (key, (partition, value)) in decided.records {
+        changes.write(&mut transaction, partition, Change { key, value, since: None })?;
+    }
+    for (key, step) in &decided.steps {
+        let value = serde_json::to_vec(step).expect("a step has string keys only");
+        let headers =
+            OwnedHeaders::new_with_capacity(1).insert(Header { key: header::STEP, value: Some("1") });
+        transaction.write(Record {
+            topic: &topics.commands(),
+            partition: None,
+            key: key.as_bytes(),
+            value: Some(&value),
+            headers: Some(headers),
+        })?;
     }
     for (&partition, next) in offsets.next {
         let value = Some(next.to_string().into_bytes());

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use writ_producers::kafka::{self, REQUEST_TIMEOUT};
 use writ_producers::topics::Topics;
 
-use super::SessionError;
 use super::batch::StoredOutcome;
 use super::commit::NEXT;
+use super::session::SessionError;
 use super::store::{Change, Partition, Store};
 use crate::group::Membership;
 use crate::metrics;

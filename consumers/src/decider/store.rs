@@ -143,6 +143,18 @@ impl Partition {
         Ok(self.keyspace.get(record_key(key))?)
     }
 
+    /// The records whose keys begin with `prefix`, in the order of their keys.
+    pub(super) fn scan(
+        &self,
+        prefix: &str,
+    ) -> impl Iterator<Item = Result<(String, fjall::Slice), Error>> + use<> {
+        self.keyspace.prefix(record_key(prefix)).filter_map(|entry| match entry.into_inner() {
+            // Every key was written from a text.
+            Ok((key, value)) => Some(Ok((String::from_utf8(key[1..].to_vec()).ok()?, value))),
+            Err(error) => Some(Err(error.into())),
+        })
+    }
+
     /// The offset in `writ.state` up to which this is complete; 0 for a new one.
     ///
     /// # Errors
