@@ -50,6 +50,7 @@ use self::session::{Session, SessionError};
 use self::store::Store;
 use crate::metrics;
 
+mod abandoned;
 mod batch;
 mod commit;
 mod constraints;

@@ -14,6 +14,8 @@ pub const BATCH_DURATION_SECONDS: &str = "writ_decider_batch_duration_seconds";
 pub const SESSIONS_FAILED: &str = "writ_decider_sessions_failed_total";
 /// Records of `writ.state` read while taking over partitions.
 pub const RECORDS_RESTORED: &str = "writ_decider_restored_records_total";
+/// Transactions of other deciders that were left open and ended on taking over their partitions.
+pub const TRANSACTIONS_ENDED: &str = "writ_decider_transactions_ended_total";
 /// Answers to claims of unique values, by `result` (`granted`, `refused`).
 pub const RESERVATIONS: &str = "writ_decider_reservations_total";
 /// Aggregates that had the same value before it was declared unique. An alarm: the log names them.

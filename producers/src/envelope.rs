@@ -39,6 +39,8 @@ pub mod header {
     pub const REPLY_TO: &str = "writ_reply_to";
     /// On a record of `writ.commands`: it is no command but a step of a reservation, which deciders send each other.
     pub const STEP: &str = "writ_step";
+    /// On internal records of a transaction: its transactional id, so that a successor can end what was left open.
+    pub const WRITER: &str = "writ_writer";
     /// On a dead letter: why the record could not be decided.
     pub const REASON: &str = "writ_reason";
     /// On a dead letter: `topic:partition:offset` of the original record.

@@ -73,6 +73,7 @@ pub type Slot = usize;
 
 /// The producer of one decider.
 pub struct TransactionalProducer {
+    id: String,
     producer: BaseProducer<Deliveries>,
     deliveries: Reports,
 }
@@ -127,7 +128,12 @@ impl TransactionalProducer {
         producer
             .init_transactions(STEP_TIMEOUT)
             .map_err(|source| Error { step: "init_transactions", source })?;
-        Ok(TransactionalProducer { producer, deliveries })
+        Ok(TransactionalProducer { id: transactional_id.to_owned(), producer, deliveries })
+    }
+
+    /// The transactional id.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// Begins a transaction. One at a time: it borrows the producer.
@@ -175,7 +181,7 @@ impl Transaction<'_> {
     /// A record was not written, or not in time: the transaction must not be committed.
     pub fn drain(&mut self) -> Result<(), Error> {
         const STEP: &str = "delivering the records";
-        let TransactionalProducer { producer, deliveries } = &*self.producer;
+        let TransactionalProducer { producer, deliveries, .. } = &*self.producer;
         let deadline = Instant::now() + STEP_TIMEOUT;
         loop {
             producer.poll(Duration::ZERO);
@@ -218,7 +224,7 @@ impl Transaction<'_> {
         group: &ConsumerGroupMetadata,
     ) -> Result<Vec<Written>, Error> {
         self.drain()?;
-        let TransactionalProducer { producer, deliveries } = &*self.producer;
+        let TransactionalProducer { producer, deliveries, .. } = &*self.producer;
         producer
             .send_offsets_to_transaction(offsets, group, STEP_TIMEOUT)
             .map_err(|source| Error { step: "send_offsets_to_transaction", source })?;

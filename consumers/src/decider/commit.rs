@@ -41,8 +41,17 @@ pub(super) fn commit(
     offsets: Offsets<'_>,
     retention: Duration,
 ) -> Result<Vec<(ReplyTo, Outcome)>, SessionError> {
+    let writer = producer.id().to_owned();
+    let named = |header: OwnedHeaders| header.insert(Header { key: header::WRITER, value: Some(&writer) });
     let mut transaction = producer.begin()?;
     let mut changes = Changes { topic: topics.state(), slots: HashMap::new() };
+
+    // First in each partition, so that a transaction that is left open shows whose it is, see `abandoned`.
+    for (&partition, next) in offsets.next {
+        let value = Some(next.to_string().into_bytes());
+        let change = Change { key: NEXT.into(), value, since: None };
+        changes.write_with(&mut transaction, partition, change, Some(named(OwnedHeaders::new())))?;
+    }
 
     let mut event_slots = Vec::with_capacity(decided.events.len());
     for event in &decided.events {
@@ -64,18 +73,14 @@ pub(super) fn commit(
     for (key, step) in &decided.steps {
         let value = serde_json::to_vec(step).expect("a step has string keys only");
         let headers =
-            OwnedHeaders::new_with_capacity(1).insert(Header { key: header::STEP, value: Some("1") });
+            OwnedHeaders::new_with_capacity(2).insert(Header { key: header::STEP, value: Some("1") });
         transaction.write(Record {
             topic: &topics.commands(),
             partition: None,
             key: key.as_bytes(),
             value: Some(&value),
-            headers: Some(headers),
+            headers: Some(named(headers)),
         })?;
-    }
-    for (&partition, next) in offsets.next {
-        let value = Some(next.to_string().into_bytes());
-        changes.write(&mut transaction, partition, Change { key: NEXT.into(), value, since: None })?;
     }
     for dead in &decided.dead_letters {
         let headers = OwnedHeaders::new_with_capacity(2)
@@ -148,12 +153,22 @@ impl Changes {
         partition: i32,
         change: Change,
     ) -> Result<(), SessionError> {
+        self.write_with(transaction, partition, change, None)
+    }
+
+    fn write_with(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        partition: i32,
+        change: Change,
+        headers: Option<OwnedHeaders>,
+    ) -> Result<(), SessionError> {
         let slot = transaction.write(Record {
             topic: &self.topic,
             partition: Some(partition),
             key: change.key.as_bytes(),
             value: change.value.as_deref(),
-            headers: None,
+            headers,
         })?;
         self.slots.entry(partition).or_default().push((slot, change));
         Ok(())

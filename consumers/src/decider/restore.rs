@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use writ_producers::kafka::{self, REQUEST_TIMEOUT};
 use writ_producers::topics::Topics;
 
+use super::abandoned;
 use super::batch::StoredOutcome;
 use super::commit::NEXT;
 use super::session::SessionError;
@@ -49,6 +50,7 @@ pub(super) fn restore(
     if partitions.is_empty() {
         return Ok(restored);
     }
+    abandoned::end(options, topics, partitions, cancel)?;
     await_stable_offsets(topics, member, partitions)?;
 
     let topic = topics.state();
@@ -104,7 +106,7 @@ fn next_undecided(partition: &Partition) -> Result<i64, SessionError> {
     Ok(written.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.parse().ok()).unwrap_or(0))
 }
 
-fn reader(options: &kafka::Options, isolation: &str) -> Result<BaseConsumer, KafkaError> {
+pub(super) fn reader(options: &kafka::Options, isolation: &str) -> Result<BaseConsumer, KafkaError> {
     options
         .client("restore")
         .set("group.id", "none") // Required by the client, never used: partitions are assigned by hand.
@@ -128,14 +130,17 @@ fn await_stable_offsets(
     for &partition in partitions {
         asked.add_partition(&topics.commands(), partition);
     }
-    // A killed owner's transaction is aborted by the broker after its own timeout of 10 s.
     member.committed_offsets(asked, 3 * REQUEST_TIMEOUT)?;
     Ok(())
 }
 
 /// The ends of partitions, by one request. A reader of committed records gets the last stable offsets, that is: where
 /// the first open transaction begins.
-fn ends(reader: &BaseConsumer, topic: &str, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, SessionError> {
+pub(super) fn ends(
+    reader: &BaseConsumer,
+    topic: &str,
+    partitions: &[i32],
+) -> Result<BTreeMap<i32, i64>, SessionError> {
     let mut asked = TopicPartitionList::new();
     for &partition in partitions {
         asked.add_partition_offset(topic, partition, Offset::End)?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
-use rdkafka::message::OwnedHeaders;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::json;
@@ -132,6 +132,38 @@ async fn failed_transactions_leave_nothing_behind() {
         let expected: Vec<String> = (1..=version).map(|version| version.to_string()).collect();
         assert_eq!(stage.versions(account), expected);
     }
+    decider.stop().await;
+}
+
+/// A killed decider's transaction is ended by its successor, not by the broker's timeout. Here it is one whose timeout is
+/// longer than this test waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abandoned_transaction_is_ended_by_the_successor() {
+    let stage = Stage::new(1).await;
+    let (account, abandoned) = (Uuid::now_v7(), "abandoned");
+    let dead: BaseProducer = stage
+        .kafka
+        .client("test")
+        .set("transactional.id", abandoned)
+        .set("transaction.timeout.ms", "600000")
+        .create()
+        .unwrap();
+    dead.init_transactions(LIMIT).unwrap();
+    dead.begin_transaction().unwrap();
+    let (state, commands) = (stage.topics.state(), stage.topics.commands());
+    for topic in [&state, &commands] {
+        let headers = OwnedHeaders::new()
+            .insert(Header { key: header::WRITER, value: Some(abandoned) })
+            .insert(Header { key: header::STEP, value: Some("1") });
+        let record = BaseRecord::to(topic).key("@next").payload("1").headers(headers);
+        dead.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    dead.flush(LIMIT).unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let decider = stage.decider(folder.path()).await;
+    decider.commit(&open(account)).await;
+    dead.commit_transaction(LIMIT).expect_err("the one that was dead is fenced");
     decider.stop().await;
 }
 
