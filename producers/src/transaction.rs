@@ -22,6 +22,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::{ClientContext, Message, TopicPartitionList};
 
 use crate::kafka::Options;
+use crate::limits::MAX_RECORD_BYTES;
 
 /// A transaction that its producer abandoned is aborted by the broker after this: it bounds how long readers wait
 /// behind a killed decider.
@@ -123,6 +124,7 @@ impl TransactionalProducer {
             .set("linger.ms", "0")
             .set("compression.type", "lz4")
             .set("queue.buffering.max.messages", "200000")
+            .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
             .create_with_context(Deliveries(deliveries.clone()))
             .map_err(|source| Error { step: "creating the producer", source })?;
         producer
