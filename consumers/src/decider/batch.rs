@@ -8,6 +8,7 @@ use uuid::Uuid;
 use writ_model::decide::Request;
 use writ_model::{Model, Models, Rejection, State, decide};
 use writ_producers::envelope::{CommandRecord, Outcome, ReplyTo};
+use writ_producers::limits::MAX_TRANSACTION_BYTES;
 use writ_producers::registry::SchemaIds;
 use writ_producers::topics::Topics;
 
@@ -42,6 +43,8 @@ pub(super) struct Decided {
     pub(super) outcomes: Vec<Remembered>,
     pub(super) answers: Vec<(ReplyTo, Answer)>,
     pub(super) dead_letters: Vec<DeadLetter>,
+    /// How large the transaction becomes, about.
+    pub(super) bytes: usize,
     /// The latest time of a command: what outcomes expire by.
     pub(super) now: i64,
 }
@@ -135,6 +138,11 @@ impl<'a> Deciding<'a> {
         }
     }
 
+    /// No further command should be added to this transaction.
+    pub(super) fn is_full(&self) -> bool {
+        self.decided.bytes >= MAX_TRANSACTION_BYTES
+    }
+
     pub(super) fn finish(self) -> Decided {
         self.decided
     }
@@ -206,6 +214,7 @@ impl<'a> Deciding<'a> {
         self.release(&key, holds.into_iter().filter(|key| !wants.contains(key)));
         self.overlay.insert(key.clone(), Some(state.clone()));
         self.decided.states.insert(key, (partition, state));
+        self.decided.bytes += event.bytes;
         self.decided.events.push(event);
         self.settle(partition, turn, Ok(self.decided.events.len() - 1));
         Ok(())
