@@ -154,9 +154,9 @@ impl Decider {
 
     fn run_sessions(&self, cancel: &CancellationToken) -> Result<(), Error> {
         let replier = Replier::new(&self.kafka, self.answers.clone()).map_err(Error::Options)?;
-        let mut store = None;
+        let mut open = None;
         while !cancel.is_cancelled() {
-            let store = match &mut store {
+            let store = match &mut open {
                 Some(store) => store,
                 empty => match self.open_store()? {
                     Some(opened) => empty.insert(opened),
@@ -169,8 +169,13 @@ impl Decider {
             if let Err(error) =
                 Session::start(self, store, &replier).and_then(|mut session| session.run(cancel))
             {
-                if let SessionError::Store(source) = error {
-                    return Err(Error::Store { path: self.folder.clone(), source });
+                if let SessionError::Store(source) = &error {
+                    // Closed first, then emptied if its files are wrong, and opened again: Kafka has what was in it.
+                    open = None;
+                    if source.is_damage() {
+                        store::discard(&self.folder, &source.to_string())
+                            .map_err(|source| Error::Store { path: self.folder.clone(), source })?;
+                    }
                 }
                 ::metrics::counter!(metrics::SESSIONS_FAILED).increment(1);
                 tracing::warn!(%error, "the decider starts over from the committed offsets");
@@ -321,6 +326,7 @@ impl<'a> Session<'a> {
                         &self.consumer,
                         self.store,
                         &partitions,
+                        &self.decider.readiness,
                         cancel,
                     )?;
                     tracing::info!(
