@@ -26,6 +26,10 @@
 //! 5. *Every failure takes one way out.* After any error the overlay, the producer and the consumer are thrown away,
 //!    whatever the failed commit has become, and the decider starts over from what Kafka says is committed.
 //!
+//! A record that is no command ([`unusable`]) goes to the dead letters in the same transaction, and its partition goes
+//! on. So does a command that doesn't stand where its key belongs: deciding it there would make a second writer of its
+//! aggregate, against point 1.
+//!
 //! Repeats by a client (an idempotency key) are a different matter: their outcome is kept in `writ.state` beside the
 //! aggregate's state, in the same transaction as the events, and a repeat is answered from it.
 
@@ -42,6 +46,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use writ_model::Models;
 use writ_producers::commands::Answers;
+use writ_producers::dead_letter::{Author, Original};
 use writ_producers::readiness::Readiness;
 use writ_producers::registry::SchemaIds;
 use writ_producers::replies::{Replier, address_of};
@@ -49,7 +54,7 @@ use writ_producers::topics::Topics;
 use writ_producers::transaction::{self, TransactionalProducer};
 use writ_producers::{kafka, thread};
 
-use self::batch::{Command, Deciding};
+use self::batch::{Command, Deciding, Desk};
 use self::store::{Partition, Store};
 use crate::group::{Change, Membership};
 use crate::metrics;
@@ -58,6 +63,7 @@ mod batch;
 mod commit;
 mod restore;
 mod store;
+mod unusable;
 
 /// Longest wait for the first command of a batch; also how fast a shutdown is noticed.
 const POLL: Duration = Duration::from_millis(100);
@@ -202,6 +208,7 @@ struct Session<'a> {
     store: &'a Store,
     replier: &'a Replier,
     topics: Topics,
+    desk: Desk,
     consumer: BaseConsumer<Membership>,
     /// Used in turn, see [`PRODUCERS`].
     producers: Vec<TransactionalProducer>,
@@ -243,6 +250,10 @@ impl<'a> Session<'a> {
             decider,
             store,
             replier,
+            desk: Desk {
+                author: Author::new(topics.decider_group(), store.node().to_string()),
+                partitions: decider.kafka.partitions,
+            },
             topics,
             consumer,
             producers,
@@ -275,9 +286,8 @@ impl<'a> Session<'a> {
                 Some(Ok(record)) => Some(Command {
                     partition: record.partition(),
                     offset: record.offset(),
-                    key: record.key().unwrap_or_default().to_vec(),
-                    value: record.payload().unwrap_or_default().to_vec(),
                     reply_to: address_of(&record),
+                    original: Original::of(&record),
                 }),
                 Some(Err(error)) => {
                     poll_failure(error)?;
@@ -342,7 +352,7 @@ impl<'a> Session<'a> {
     fn decide(&mut self, commands: &[Command]) -> Result<(), SessionError> {
         let started = Instant::now();
         let mut deciding =
-            Deciding::new(&self.decider.models, &self.decider.schemas, &self.topics, &self.owned);
+            Deciding::new(&self.decider.models, &self.decider.schemas, &self.topics, &self.owned, &self.desk);
         for command in commands {
             deciding.decide(command)?;
         }

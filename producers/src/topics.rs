@@ -8,6 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
 use writ_model::Models;
 
+use crate::dead_letter::MAX_LETTER_BYTES;
 use crate::kafka::{Options, REQUEST_TIMEOUT};
 
 /// Partitions of `writ.replies`: api instances that share one read each other's answers and drop them.
@@ -50,9 +51,24 @@ impl Topics {
         format!("{}.state", self.prefix)
     }
 
-    /// `writ.dead-letters`: what could not be decoded, with its reason.
+    /// `writ.dead-letters`: what could not be used, with its reason, see [`crate::dead_letter`].
     pub fn dead_letters(&self) -> String {
         format!("{}.dead-letters", self.prefix)
+    }
+
+    /// The transactional id of `writ dead-letters`: the last to begin fences the one before.
+    pub fn dead_letters_writer(&self) -> String {
+        format!("{}.dead-letters", self.prefix)
+    }
+
+    /// The transactional id of `writ repartition`.
+    pub fn repartition_writer(&self) -> String {
+        format!("{}.repartition", self.prefix)
+    }
+
+    /// The consumer group of the projectors.
+    pub fn projector_group(&self) -> String {
+        format!("{}.projector", self.prefix)
     }
 
     /// The consumer group of the deciders.
@@ -75,7 +91,8 @@ pub enum Error {
     /// A topic exists with another partition count: its keys would change owner.
     #[error(
         "topic {topic} has {found} partitions, the configuration says {configured}; set kafka.partitions = {found}, \
-         since keys would move to other partitions"
+         since keys would move to other partitions. To have more, stop all servers and run \
+         `writ repartition --partitions N`, which moves them"
     )]
     PartitionsChanged {
         /// The topic.
@@ -85,12 +102,28 @@ pub enum Error {
         /// As configured.
         configured: i32,
     },
+    /// `writ repartition` has begun and not ended.
+    #[error(
+        "topic {state} has {state_partitions} partitions and topic {commands} has {commands_partitions}: \
+         `writ repartition` was interrupted. Run `writ repartition --partitions {state_partitions}` again, it goes on \
+         where it stopped; then set kafka.partitions = {state_partitions}"
+    )]
+    RepartitionUnfinished {
+        /// `writ.state`.
+        state: String,
+        /// Its partitions.
+        state_partitions: i32,
+        /// `writ.commands`.
+        commands: String,
+        /// Its partitions.
+        commands_partitions: i32,
+    },
 }
 
 /// Creates the topics that are missing and checks the ones that exist. Idempotent; safe from many processes at once.
 ///
 /// # Errors
-/// [`Error::Kafka`] may pass with time, [`Error::PartitionsChanged`] needs the operator.
+/// [`Error::Kafka`] may pass with time, the others need the operator.
 pub async fn ensure(options: &Options, models: &Models) -> Result<(), Error> {
     let failed = |detail: String| Error::Kafka { brokers: options.brokers.clone(), detail };
     let topics = Topics::new(&options.topic_prefix);
@@ -101,11 +134,14 @@ pub async fn ensure(options: &Options, models: &Models) -> Result<(), Error> {
     let events: Vec<String> = models.models.keys().map(|model| topics.events(model)).collect();
     let new =
         |name, partitions| NewTopic::new(name, partitions, TopicReplication::Fixed(options.replication));
+    let letter_bytes = MAX_LETTER_BYTES.to_string();
     let mut wanted = vec![
         new(commands, options.partitions).set("retention.ms", SEVEN_DAYS),
         new(state, options.partitions).set("cleanup.policy", "compact"),
         new(replies, REPLY_PARTITIONS).set("retention.ms", TEN_MINUTES),
-        new(dead_letters, options.partitions).set("retention.ms", THIRTY_DAYS),
+        new(dead_letters, options.partitions)
+            .set("retention.ms", THIRTY_DAYS)
+            .set("max.message.bytes", &letter_bytes),
     ];
     wanted.extend(events.iter().map(|topic| {
         new(topic, options.partitions)
@@ -125,7 +161,16 @@ pub async fn ensure(options: &Options, models: &Models) -> Result<(), Error> {
         }
     }
     let partitions = await_leaders(options.clone(), names.iter().chain(&events).cloned().collect()).await?;
-    // The decider relies on one and the same count for commands and state (see `Topics::state`).
+    if partitions[state] > partitions[commands] {
+        return Err(Error::RepartitionUnfinished {
+            state: state.clone(),
+            state_partitions: partitions[state],
+            commands: commands.clone(),
+            commands_partitions: partitions[commands],
+        });
+    }
+    // The decider relies on one and the same count for commands and state (see `Topics::state`). Event topics keep
+    // the count that they were made with: nothing is to move in them.
     for topic in [commands, state] {
         let found = partitions[topic];
         if found != options.partitions {

@@ -1,6 +1,7 @@
 //! One batch, decided in memory: every command in order, each seeing what the ones before it did. Writes nothing.
 
 use std::collections::HashMap;
+use std::error::Error;
 
 use indexmap::IndexMap;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -8,12 +9,14 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use writ_model::decide::Request;
 use writ_model::{Decision, Model, Models, Rejection, State, Timestamp, decide, evolve, value};
+use writ_producers::dead_letter::{Author, Letter, Origin, Original};
 use writ_producers::envelope::{CommandRecord, EventSummary, Outcome, ReplyTo, frame, header};
 use writ_producers::registry::SchemaIds;
 use writ_producers::topics::Topics;
 
 use super::SessionError;
 use super::store::Partition;
+use super::unusable;
 use crate::metrics;
 
 /// A record of `writ.commands` as it was read.
@@ -21,9 +24,16 @@ use crate::metrics;
 pub(super) struct Command {
     pub(super) partition: i32,
     pub(super) offset: i64,
-    pub(super) key: Vec<u8>,
-    pub(super) value: Vec<u8>,
     pub(super) reply_to: Option<ReplyTo>,
+    pub(super) original: Original,
+}
+
+/// Where a decider sits: what its dead letters say of it, and what tells whether a record stands in the right place.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) author: Author,
+    /// Of `writ.commands`.
+    pub(super) partitions: i32,
 }
 
 /// What a batch will write and answer.
@@ -34,7 +44,7 @@ pub(super) struct Decided {
     pub(super) states: IndexMap<String, (i32, State)>,
     pub(super) outcomes: Vec<Remembered>,
     pub(super) answers: Vec<(ReplyTo, Answer)>,
-    pub(super) dead_letters: Vec<DeadLetter>,
+    pub(super) dead_letters: Vec<Letter>,
     /// The latest time of a command: what outcomes expire by.
     pub(super) now: i64,
 }
@@ -92,21 +102,13 @@ impl StoredOutcome {
     }
 }
 
-/// A command that can't even be read.
-#[derive(Debug)]
-pub(super) struct DeadLetter {
-    pub(super) key: Vec<u8>,
-    pub(super) value: Vec<u8>,
-    pub(super) reason: String,
-    pub(super) origin: String,
-}
-
 /// A batch while it is decided.
 pub(super) struct Deciding<'a> {
     models: &'a Models,
     schemas: &'a SchemaIds,
     topics: &'a Topics,
     owned: &'a HashMap<i32, Partition>,
+    desk: &'a Desk,
     /// Aggregates that this batch has touched; `None`: it doesn't exist.
     overlay: HashMap<String, Option<State>>,
     /// Outcomes of this batch by key: fingerprint and answer.
@@ -120,9 +122,11 @@ impl<'a> Deciding<'a> {
         schemas: &'a SchemaIds,
         topics: &'a Topics,
         owned: &'a HashMap<i32, Partition>,
+        desk: &'a Desk,
     ) -> Self {
         let decided = Decided { now: i64::MIN, ..Decided::default() };
-        Deciding { models, schemas, topics, owned, overlay: HashMap::new(), fresh: HashMap::new(), decided }
+        let (overlay, fresh) = (HashMap::new(), HashMap::new());
+        Deciding { models, schemas, topics, owned, desk, overlay, fresh, decided }
     }
 
     pub(super) fn finish(self) -> Decided {
@@ -131,10 +135,10 @@ impl<'a> Deciding<'a> {
 
     /// Decides one command. Errors: the store can't be read; the whole batch is then dropped.
     pub(super) fn decide(&mut self, record: &Command) -> Result<(), SessionError> {
-        let command: CommandRecord = match serde_json::from_slice(&record.value) {
+        let command = match unusable::read(record, self.models, self.desk.partitions) {
             Ok(command) => command,
             Err(error) => {
-                self.bury(record, error.to_string());
+                self.bury(record, error);
                 return Ok(());
             }
         };
@@ -290,22 +294,26 @@ impl<'a> Deciding<'a> {
         }
     }
 
-    fn bury(&mut self, record: &Command, reason: String) {
+    fn bury(&mut self, record: &Command, error: impl Into<Box<dyn Error + Send + Sync>>) {
+        let error = error.into();
         count("", "undecodable");
-        let origin = format!("{}:{}:{}", self.topics.commands(), record.partition, record.offset);
-        tracing::error!(
-            kafka.origin = origin,
-            reason,
-            "a command can't be read; it goes to the dead letters"
-        );
-        let detail = format!("the command could not be read: {reason}");
-        self.answer(record, Answer::Known(Outcome::Rejected(Rejection::Failed { detail })));
-        self.decided.dead_letters.push(DeadLetter {
-            key: record.key.clone(),
-            value: record.value.clone(),
-            reason,
+        let (partition, offset) = (record.partition, record.offset);
+        let origin = Origin { topic: self.topics.commands(), partition, offset };
+        let letter = Letter::new(
             origin,
-        });
+            record.original.clone(),
+            &self.desk.author,
+            "deciding a record of the commands",
+            error.as_ref(),
+        );
+        tracing::error!(
+            kafka.origin = %letter.origin,
+            reason = letter.reason,
+            "a record is no command; it goes to the dead letters"
+        );
+        let detail = format!("the command could not be read: {}", letter.reason);
+        self.answer(record, Answer::Known(Outcome::Rejected(Rejection::Failed { detail })));
+        self.decided.dead_letters.push(letter);
     }
 }
 

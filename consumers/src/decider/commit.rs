@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use rdkafka::consumer::ConsumerGroupMetadata;
-use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::{Offset, TopicPartitionList};
 use writ_model::Position;
-use writ_producers::envelope::{Committed, Outcome, ReplyTo, header};
+use writ_producers::envelope::{Committed, Outcome, ReplyTo};
 use writ_producers::topics::Topics;
 use writ_producers::transaction::{Record, Slot, Transaction, TransactionalProducer};
 
@@ -61,16 +60,14 @@ pub(super) fn commit(
         let value = Some(next.to_string().into_bytes());
         changes.write(&mut transaction, partition, Change { key: NEXT.into(), value, since: None })?;
     }
-    for dead in &decided.dead_letters {
-        let headers = OwnedHeaders::new_with_capacity(2)
-            .insert(Header { key: header::REASON, value: Some(&dead.reason) })
-            .insert(Header { key: header::ORIGIN, value: Some(&dead.origin) });
+    for letter in decided.dead_letters {
+        let letter = letter.encode();
         transaction.write(Record {
             topic: &topics.dead_letters(),
             partition: None,
-            key: &dead.key,
-            value: Some(&dead.value),
-            headers: Some(headers),
+            key: letter.key.as_bytes(),
+            value: letter.value.as_deref(),
+            headers: Some(letter.headers),
         })?;
     }
     let oldest = decided.now.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
