@@ -8,4 +8,5 @@ pub mod dead_letters;
 pub mod decider;
 pub mod group;
 pub mod metrics;
+pub mod repartition;
 pub mod scan;

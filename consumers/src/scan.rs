@@ -59,6 +59,17 @@ impl Reader {
         created.map(|consumer| Reader { consumer }).map_err(|source| Error::Kafka { topic, source })
     }
 
+    /// For what has nothing to do with records.
+    pub(crate) fn client(&self) -> &BaseConsumer {
+        &self.consumer
+    }
+
+    /// The offset behind the last record of a partition.
+    pub(crate) fn end(&self, topic: &str, partition: i32) -> Result<i64, Error> {
+        let failed = |source| Error::Kafka { topic: topic.to_owned(), source };
+        self.consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map(|(_, end)| end).map_err(failed)
+    }
+
     /// How many partitions the topic has.
     pub(crate) fn partitions(&self, topic: &str) -> Result<i32, Error> {
         let failed = |source| Error::Kafka { topic: topic.to_owned(), source };

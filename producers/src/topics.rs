@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
 use writ_model::Models;
@@ -182,6 +182,42 @@ pub async fn ensure(options: &Options, models: &Models) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Gives `topic` more partitions, and returns once each has a leader. Idempotent.
+///
+/// # Errors
+/// Kafka doesn't answer or refuses, say because there are more partitions already.
+pub async fn grow(options: &Options, topic: &str, partitions: i32) -> Result<(), Error> {
+    let failed = |detail: String| Error::Kafka {
+        brokers: options.brokers.clone(),
+        detail: format!("{topic}: {detail}"),
+    };
+    let found = await_leaders(options.clone(), vec![topic.to_owned()]).await?[topic];
+    if found == partitions {
+        return Ok(());
+    }
+    let admin = options.admin().map_err(|error| failed(error.to_string()))?;
+    let limits =
+        AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
+    let count = usize::try_from(partitions).map_err(|error| failed(error.to_string()))?;
+    let results = admin.create_partitions(&[NewPartitions::new(topic, count)], &limits).await;
+    for result in results.map_err(|error| failed(error.to_string()))? {
+        result.map_err(|(_, code)| failed(code.to_string()))?;
+    }
+    let deadline = Instant::now() + REQUEST_TIMEOUT;
+    loop {
+        let found = await_leaders(options.clone(), vec![topic.to_owned()]).await?[topic];
+        if found == partitions {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(failed(format!(
+                "it has {found} partitions, though Kafka was asked for {partitions}"
+            )));
+        }
+        tokio::time::sleep(METADATA_PAUSE).await;
+    }
 }
 
 /// Partition counts by topic, once every partition has a leader: a topic that was just made has none for a moment,
