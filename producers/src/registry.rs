@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_schema_by_id, post_schema};
 use schema_registry_converter::error::SRCError;
-use schema_registry_converter::schema_registry_common::{SchemaType, SuppliedSchema};
+use schema_registry_converter::schema_registry_common::{RawError, SchemaType, SuppliedSchema};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,8 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(500);
 /// Consumers of other teams read tomorrow's events with yesterday's schema, and the other way round (DESIGN 5).
 const COMPATIBILITY: &str = "FULL_TRANSITIVE";
+/// What the Confluent API says of an id that it never gave.
+const NO_SUCH_SCHEMA: u32 = 40403;
 /// Of bodies in the Confluent API.
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
@@ -162,10 +164,14 @@ impl Registry {
             return Ok(schema.clone());
         }
         let registered = get_schema_by_id(id, &self.inner.settings).await.map_err(|error| {
-            if error.retriable {
-                self.unavailable(describe(&error))
-            } else {
-                Error::Schema { id, detail: describe(&error) }
+            // Anything else, and be it a 404 of a proxy, may pass; an event is given up on only for this.
+            let known =
+                std::error::Error::source(&error).and_then(|source| source.downcast_ref::<RawError>());
+            match known {
+                Some(RawError { error_code: NO_SUCH_SCHEMA, .. }) => {
+                    Error::Schema { id, detail: describe(&error) }
+                }
+                _ => self.unavailable(describe(&error)),
             }
         })?;
         let schema = apache_avro::Schema::parse_str(&registered.schema)

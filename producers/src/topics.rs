@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -56,9 +57,24 @@ impl Topics {
         format!("{}.state", self.prefix)
     }
 
-    /// `writ.dead-letters`: what could not be decoded, with its reason.
+    /// `writ.dead-letters`: what could not be used, with its reason, see [`crate::dead_letter`].
     pub fn dead_letters(&self) -> String {
         format!("{}.dead-letters", self.prefix)
+    }
+
+    /// The transactional id of `writ dead-letters`: the last to begin fences the one before.
+    pub fn dead_letters_writer(&self) -> String {
+        format!("{}.dead-letters", self.prefix)
+    }
+
+    /// The transactional id of `writ repartition`.
+    pub fn repartition_writer(&self) -> String {
+        format!("{}.repartition", self.prefix)
+    }
+
+    /// The consumer group of the projectors.
+    pub fn projector_group(&self) -> String {
+        format!("{}.projector", self.prefix)
     }
 
     /// The consumer group of the deciders.
@@ -81,7 +97,8 @@ pub enum Error {
     /// A topic exists with another partition count: its keys would change owner.
     #[error(
         "topic {topic} has {found} partitions, the configuration says {configured}; set kafka.partitions = {found}, \
-         since keys would move to other partitions"
+         since keys would move to other partitions. To have more, stop all servers and run \
+         `writ repartition --partitions N`, which moves them"
     )]
     PartitionsChanged {
         /// The topic.
@@ -91,12 +108,28 @@ pub enum Error {
         /// As configured.
         configured: i32,
     },
+    /// `writ repartition` has begun and not ended.
+    #[error(
+        "topic {state} has {state_partitions} partitions and topic {commands} has {commands_partitions}: \
+         `writ repartition` was interrupted. Run `writ repartition --partitions {state_partitions}` again, it goes on \
+         where it stopped; then set kafka.partitions = {state_partitions}"
+    )]
+    RepartitionUnfinished {
+        /// `writ.state`.
+        state: String,
+        /// Its partitions.
+        state_partitions: i32,
+        /// `writ.commands`.
+        commands: String,
+        /// Its partitions.
+        commands_partitions: i32,
+    },
 }
 
 /// Creates the topics that are missing and checks the ones that exist. Idempotent; safe from many processes at once.
 ///
 /// # Errors
-/// [`Error::Kafka`] may pass with time, [`Error::PartitionsChanged`] needs the operator.
+/// [`Error::Kafka`] may pass with time, the others need the operator.
 pub async fn ensure(options: &Options, models: &Models) -> Result<(), Error> {
     let failed = |detail: String| Error::Kafka { brokers: options.brokers.clone(), detail };
     let topics = Topics::new(&options.topic_prefix);
@@ -139,7 +172,16 @@ pub async fn ensure(options: &Options, models: &Models) -> Result<(), Error> {
     }
     allow_large_records(&admin, &limits, &found).await.map_err(failed)?;
     let partitions = await_leaders(options.clone(), names.iter().chain(&events).cloned().collect()).await?;
-    // The decider relies on one and the same count for commands and state (see `Topics::state`).
+    if partitions[state] > partitions[commands] {
+        return Err(Error::RepartitionUnfinished {
+            state: state.clone(),
+            state_partitions: partitions[state],
+            commands: commands.clone(),
+            commands_partitions: partitions[commands],
+        });
+    }
+    // The decider relies on one and the same count for commands and state (see `Topics::state`). Event topics keep
+    // the count that they were made with: nothing is to move in them.
     for topic in [commands, state] {
         let found = partitions[topic];
         if found != options.partitions {
@@ -193,6 +235,42 @@ async fn allow_large_records(
         );
     }
     Ok(())
+}
+
+/// Gives `topic` more partitions, and returns once each has a leader. Idempotent.
+///
+/// # Errors
+/// Kafka doesn't answer or refuses, say because there are more partitions already.
+pub async fn grow(options: &Options, topic: &str, partitions: i32) -> Result<(), Error> {
+    let failed = |detail: String| Error::Kafka {
+        brokers: options.brokers.clone(),
+        detail: format!("{topic}: {detail}"),
+    };
+    let found = await_leaders(options.clone(), vec![topic.to_owned()]).await?[topic];
+    if found == partitions {
+        return Ok(());
+    }
+    let admin = options.admin().map_err(|error| failed(error.to_string()))?;
+    let limits =
+        AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
+    let count = usize::try_from(partitions).map_err(|error| failed(error.to_string()))?;
+    let results = admin.create_partitions(&[NewPartitions::new(topic, count)], &limits).await;
+    for result in results.map_err(|error| failed(error.to_string()))? {
+        result.map_err(|(_, code)| failed(code.to_string()))?;
+    }
+    let deadline = Instant::now() + REQUEST_TIMEOUT;
+    loop {
+        let found = await_leaders(options.clone(), vec![topic.to_owned()]).await?[topic];
+        if found == partitions {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(failed(format!(
+                "it has {found} partitions, though Kafka was asked for {partitions}"
+            )));
+        }
+        tokio::time::sleep(METADATA_PAUSE).await;
+    }
 }
 
 /// Partition counts by topic, once every partition has a leader: a topic that was just made has none for a moment,

@@ -226,10 +226,24 @@ impl Transaction<'_> {
         group: &ConsumerGroupMetadata,
     ) -> Result<Vec<Written>, Error> {
         self.drain()?;
-        let TransactionalProducer { producer, deliveries, .. } = &*self.producer;
-        producer
+        self.producer
+            .producer
             .send_offsets_to_transaction(offsets, group, STEP_TIMEOUT)
             .map_err(|source| Error { step: "send_offsets_to_transaction", source })?;
+        self.end()
+    }
+
+    /// The same without offsets: for records that answer to no consumed ones.
+    ///
+    /// # Errors
+    /// The outcome is open: read it from the topics.
+    pub fn commit_records(mut self) -> Result<Vec<Written>, Error> {
+        self.drain()?;
+        self.end()
+    }
+
+    fn end(self) -> Result<Vec<Written>, Error> {
+        let TransactionalProducer { producer, deliveries, .. } = &*self.producer;
         producer
             .commit_transaction(STEP_TIMEOUT)
             .map_err(|source| Error { step: "commit_transaction", source })?;

@@ -1,13 +1,15 @@
 //! One batch, decided in memory: every command in order, each seeing what the ones before it did. Writes nothing.
 
 use std::collections::HashMap;
+use std::error::Error;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use writ_model::decide::Request;
 use writ_model::{Model, Models, Rejection, State, decide};
-use writ_producers::envelope::{CommandRecord, Outcome, ReplyTo};
+use writ_producers::dead_letter::{Author, Letter, Origin, Original};
+use writ_producers::envelope::{CommandRecord, Outcome, ReplyTo, header};
 use writ_producers::limits::MAX_TRANSACTION_BYTES;
 use writ_producers::registry::SchemaIds;
 use writ_producers::topics::Topics;
@@ -16,6 +18,7 @@ use super::event::Event;
 use super::reservation::{Queue, Step};
 use super::session::SessionError;
 use super::store::Partition;
+use super::unusable;
 use crate::metrics;
 
 /// A record of `writ.commands` as it was read.
@@ -23,11 +26,16 @@ use crate::metrics;
 pub(super) struct Command {
     pub(super) partition: i32,
     pub(super) offset: i64,
-    pub(super) key: Vec<u8>,
-    pub(super) value: Vec<u8>,
     pub(super) reply_to: Option<ReplyTo>,
-    /// Another decider's word about a reservation, see [`super::reservation`].
-    pub(super) is_step: bool,
+    pub(super) original: Original,
+}
+
+/// Where a decider sits: what its dead letters say of it, and what tells whether a record stands in the right place.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) author: Author,
+    /// Of `writ.commands`.
+    pub(super) partitions: i32,
 }
 
 /// What a batch will write and answer.
@@ -42,7 +50,7 @@ pub(super) struct Decided {
     pub(super) steps: Vec<(String, Step)>,
     pub(super) outcomes: Vec<Remembered>,
     pub(super) answers: Vec<(ReplyTo, Answer)>,
-    pub(super) dead_letters: Vec<DeadLetter>,
+    pub(super) dead_letters: Vec<Letter>,
     /// How large the transaction becomes, about.
     pub(super) bytes: usize,
     /// The latest time of a command: what outcomes expire by.
@@ -88,15 +96,6 @@ impl StoredOutcome {
     }
 }
 
-/// A command that can't even be read.
-#[derive(Debug)]
-pub(super) struct DeadLetter {
-    pub(super) key: Vec<u8>,
-    pub(super) value: Vec<u8>,
-    pub(super) reason: String,
-    pub(super) origin: String,
-}
-
 /// A command whose turn it is, or will be, and where its answer goes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Turn {
@@ -110,6 +109,7 @@ pub(super) struct Deciding<'a> {
     schemas: &'a SchemaIds,
     topics: &'a Topics,
     owned: &'a HashMap<i32, Partition>,
+    pub(super) desk: &'a Desk,
     /// Aggregates that this batch has touched; `None`: it doesn't exist.
     overlay: HashMap<String, Option<State>>,
     /// Of aggregates that this batch has touched: the command that waits for a reservation, and those behind it.
@@ -125,12 +125,14 @@ impl<'a> Deciding<'a> {
         schemas: &'a SchemaIds,
         topics: &'a Topics,
         owned: &'a HashMap<i32, Partition>,
+        desk: &'a Desk,
     ) -> Self {
         Deciding {
             models,
             schemas,
             topics,
             owned,
+            desk,
             overlay: HashMap::new(),
             queues: HashMap::new(),
             fresh: HashMap::new(),
@@ -149,13 +151,13 @@ impl<'a> Deciding<'a> {
 
     /// Decides one record. Errors: the store can't be read; the whole batch is then dropped.
     pub(super) fn decide(&mut self, record: &Command) -> Result<(), SessionError> {
-        if record.is_step {
+        if record.original.header(header::STEP).is_some() {
             return self.step(record);
         }
-        let command: CommandRecord = match serde_json::from_slice(&record.value) {
+        let command = match unusable::read(record, self.models, self.desk.partitions) {
             Ok(command) => command,
             Err(error) => {
-                self.bury(record, error.to_string());
+                self.bury(record, error);
                 return Ok(());
             }
         };
@@ -313,22 +315,26 @@ impl<'a> Deciding<'a> {
         self.decided.answers.extend(to.map(|to| (to, answer)));
     }
 
-    pub(super) fn bury(&mut self, record: &Command, reason: String) {
+    pub(super) fn bury(&mut self, record: &Command, error: impl Into<Box<dyn Error + Send + Sync>>) {
+        let error = error.into();
         count("", "undecodable");
-        let origin = format!("{}:{}:{}", self.topics.commands(), record.partition, record.offset);
-        tracing::error!(
-            kafka.origin = origin,
-            reason,
-            "a command can't be read; it goes to the dead letters"
-        );
-        let detail = format!("the command could not be read: {reason}");
-        self.answer(record.reply_to, Answer::Known(Outcome::Rejected(Rejection::Failed { detail })));
-        self.decided.dead_letters.push(DeadLetter {
-            key: record.key.clone(),
-            value: record.value.clone(),
-            reason,
+        let (partition, offset) = (record.partition, record.offset);
+        let origin = Origin { topic: self.topics.commands(), partition, offset };
+        let letter = Letter::new(
             origin,
-        });
+            record.original.clone(),
+            &self.desk.author,
+            "deciding a record of the commands",
+            error.as_ref(),
+        );
+        tracing::error!(
+            kafka.origin = %letter.origin,
+            reason = letter.reason,
+            "a record is no command; it goes to the dead letters"
+        );
+        let detail = format!("the command could not be read: {}", letter.reason);
+        self.answer(record.reply_to, Answer::Known(Outcome::Rejected(Rejection::Failed { detail })));
+        self.decided.dead_letters.push(letter);
     }
 }
 

@@ -44,6 +44,7 @@ use writ_producers::envelope::CommandRecord;
 
 use super::batch::{Command, Deciding, Turn, keys};
 use super::session::SessionError;
+use super::unusable;
 use crate::metrics;
 
 const PENDING: &str = "@pending/";
@@ -151,12 +152,10 @@ impl Deciding<'_> {
 
     /// Takes one step that another decider, or this one, has written.
     pub(super) fn step(&mut self, record: &Command) -> Result<(), SessionError> {
-        let key = String::from_utf8(record.key.clone()).map_err(|error| error.to_string());
-        let step = serde_json::from_slice(&record.value).map_err(|error| error.to_string());
-        let (key, step) = match key.and_then(|key| Ok((key, step?))) {
+        let (key, step) = match unusable::read_step(record, self.desk.partitions) {
             Ok(read) => read,
-            Err(reason) => {
-                self.bury(record, reason);
+            Err(error) => {
+                self.bury(record, error);
                 return Ok(());
             }
         };

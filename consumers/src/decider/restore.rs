@@ -363,6 +363,9 @@ fn apply(partition: &Partition, changes: &mut Vec<Change>, checkpoint: i64) -> R
                 continue;
             }
             latest.insert(change.key.clone(), Some(version));
+        } else if change.value.is_none() {
+            // It moved to another partition, see `crate::repartition`; it may come back with the version that it had.
+            latest.insert(change.key.clone(), None);
         }
         news.push(change);
     }

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::Message;
 use tokio_util::sync::CancellationToken;
-use writ_producers::envelope::{Outcome, ReplyTo, header};
+use writ_producers::dead_letter::{Author, Original};
+use writ_producers::envelope::{Outcome, ReplyTo};
 use writ_producers::kafka;
 use writ_producers::limits::MAX_BATCH_BYTES;
 use writ_producers::readiness::Readiness;
@@ -15,7 +16,7 @@ use writ_producers::replies::{Replier, address_of};
 use writ_producers::topics::Topics;
 use writ_producers::transaction::{self, TransactionalProducer};
 
-use super::batch::{Command, Decided, Deciding};
+use super::batch::{Command, Decided, Deciding, Desk};
 use super::store::{self, Partition, Store};
 use super::{Decider, commit, constraints, restore};
 use crate::group::{Change, Membership};
@@ -56,6 +57,7 @@ pub(super) struct Session<'a> {
     store: &'a Store,
     replier: &'a Replier,
     topics: Topics,
+    desk: Desk,
     consumer: BaseConsumer<Membership>,
     /// Used in turn, see [`PRODUCERS`].
     producers: Vec<TransactionalProducer>,
@@ -101,6 +103,10 @@ impl<'a> Session<'a> {
             decider,
             store,
             replier,
+            desk: Desk {
+                author: Author::new(topics.decider_group(), store.node().to_string()),
+                partitions: decider.kafka.partitions,
+            },
             topics,
             consumer,
             producers,
@@ -133,10 +139,8 @@ impl<'a> Session<'a> {
                 Some(Ok(record)) => Some(Command {
                     partition: record.partition(),
                     offset: record.offset(),
-                    key: record.key().unwrap_or_default().to_vec(),
-                    value: record.payload().unwrap_or_default().to_vec(),
                     reply_to: address_of(&record),
-                    is_step: is_step(&record),
+                    original: Original::of(&record),
                 }),
                 Some(Err(error)) => {
                     poll_failure(error)?;
@@ -152,7 +156,7 @@ impl<'a> Session<'a> {
             let Some(command) = command else { break };
             match self.next.get(&command.partition) {
                 Some(next) if command.offset >= *next => {
-                    bytes += command.value.len();
+                    bytes += command.original.size();
                     commands.push(command);
                 }
                 Some(_) => ::metrics::counter!(metrics::COMMANDS_PASSED_OVER).increment(1),
@@ -183,6 +187,7 @@ impl<'a> Session<'a> {
                         &self.consumer,
                         self.store,
                         &partitions,
+                        &self.decider.readiness,
                         cancel,
                     )?;
                     tracing::info!(
@@ -233,8 +238,8 @@ impl<'a> Session<'a> {
     fn decide(&mut self, mut commands: &[Command]) -> Result<(), SessionError> {
         while !commands.is_empty() {
             let started = Instant::now();
-            let mut deciding =
-                Deciding::new(&self.decider.models, &self.decider.schemas, &self.topics, &self.owned);
+            let Decider { models, schemas, .. } = self.decider;
+            let mut deciding = Deciding::new(models, schemas, &self.topics, &self.owned, &self.desk);
             let mut count = 0;
             while count < commands.len() && !deciding.is_full() {
                 deciding.decide(&commands[count])?;
@@ -254,10 +259,6 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
-}
-
-fn is_step(record: &impl Message) -> bool {
-    record.headers().is_some_and(|headers| headers.iter().any(|header| header.key == header::STEP))
 }
 
 fn next_offsets(commands: &[Command]) -> BTreeMap<i32, i64> {
