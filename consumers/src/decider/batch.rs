@@ -1,6 +1,7 @@
 //! One batch, decided in memory: every command in order, each seeing what the ones before it did. Writes nothing.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -30,8 +31,8 @@ pub(super) struct Command {
 #[derive(Debug, Default)]
 pub(super) struct Decided {
     pub(super) events: Vec<Event>,
-    /// The last state of each changed aggregate, by key.
-    pub(super) states: IndexMap<String, (i32, State)>,
+    /// The last state of each changed aggregate with its partition and model, by key.
+    pub(super) states: IndexMap<String, (i32, Arc<Model>, State)>,
     pub(super) outcomes: Vec<Remembered>,
     pub(super) answers: Vec<(ReplyTo, Answer)>,
     pub(super) dead_letters: Vec<DeadLetter>,
@@ -207,7 +208,7 @@ impl<'a> Deciding<'a> {
             .and_then(|decision| self.event(model, command, state.clone(), &decision, now));
         match decided {
             Ok((event, state)) => {
-                self.decided.states.insert(key.clone(), (number, state.clone()));
+                self.decided.states.insert(key.clone(), (number, model.clone(), state.clone()));
                 self.overlay.insert(key, Some(state));
                 self.decided.events.push(event);
                 Ok(Ok(self.decided.events.len() - 1))
