@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -42,8 +43,8 @@ pub(super) struct Desk {
 #[derive(Debug, Default)]
 pub(super) struct Decided {
     pub(super) events: Vec<Event>,
-    /// The last state of each changed aggregate, by key.
-    pub(super) states: IndexMap<String, (i32, State)>,
+    /// The last state of each changed aggregate with its partition and model, by key.
+    pub(super) states: IndexMap<String, (i32, Arc<Model>, State)>,
     /// Other records of `writ.state`, by key: partition and last value.
     pub(super) records: IndexMap<String, (i32, Option<Vec<u8>>)>,
     /// Steps of reservations for `writ.commands`, with their keys.
@@ -215,7 +216,7 @@ impl<'a> Deciding<'a> {
         let key = command.key();
         self.release(&key, holds.into_iter().filter(|key| !wants.contains(key)));
         self.overlay.insert(key.clone(), Some(state.clone()));
-        self.decided.states.insert(key, (partition, state));
+        self.decided.states.insert(key, (partition, model.clone(), state));
         self.decided.bytes += event.bytes;
         self.decided.events.push(event);
         self.settle(partition, turn, Ok(self.decided.events.len() - 1));

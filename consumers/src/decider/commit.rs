@@ -63,8 +63,8 @@ pub(super) fn commit(
             headers: Some(event.headers.clone()),
         })?);
     }
-    for (key, (partition, state)) in decided.states {
-        let value = serde_json::to_vec(&state.to_json()).expect("a state has string keys only");
+    for (key, (partition, model, state)) in decided.states {
+        let value = serde_json::to_vec(&state.to_json(&model)).expect("a state has string keys only");
         changes.write(&mut transaction, partition, Change { key, value: Some(value), since: None })?;
     }
     for (key, (partition, value)) in decided.records {
