@@ -57,7 +57,9 @@ pub(crate) struct Invalid {
     count(*changes, "change"),
     folder.display()
 )]
-#[diagnostic(help("Take one of the ways out; `writ check --against` compares again without starting the server."))]
+#[diagnostic(help(
+    "Take one of the ways out; `writ check --against` compares again without starting the server."
+))]
 pub(crate) struct Incompatible {
     folder: PathBuf,
     changes: usize,
