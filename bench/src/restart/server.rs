@@ -66,6 +66,9 @@ impl Server {
             .env("WRIT_KAFKA_PARTITIONS", states.kafka.partitions.to_string())
             .env("WRIT_APP", "shop")
             .env("WRIT_LOG_FORMAT", "json")
+            // Set by `cargo dev test`; not a key of the configuration.
+            .env_remove("WRIT_TEST_STACK")
+            .env_remove("WRIT_TEST_STACK_DIR")
             .env_remove("WRIT_HTTP_LISTEN")
             .current_dir(dir)
             .stdin(Stdio::null())
