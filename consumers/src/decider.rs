@@ -42,6 +42,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use writ_model::Models;
 use writ_producers::commands::Answers;
+use writ_producers::limits::MAX_BATCH_BYTES;
 use writ_producers::readiness::Readiness;
 use writ_producers::registry::SchemaIds;
 use writ_producers::replies::{Replier, address_of};
@@ -271,7 +272,8 @@ impl<'a> Session<'a> {
     /// Everything that is there, up to a batch; waits only for the first record.
     fn poll_batch(&mut self, cancel: &CancellationToken) -> Result<Vec<Command>, SessionError> {
         let mut commands = Vec::new();
-        while commands.len() < self.decider.options.max_batch {
+        let mut bytes = 0;
+        while commands.len() < self.decider.options.max_batch && bytes < MAX_BATCH_BYTES {
             let wait = if commands.is_empty() { POLL } else { Duration::ZERO };
             let polled = self.consumer.poll(wait);
             let changes = self.consumer.context().take();
@@ -293,11 +295,15 @@ impl<'a> Session<'a> {
                 // What was read before belongs to the old assignment; its offsets are not committed, so the owner,
                 // whoever it is now, reads it again. The record of this very poll came after the change.
                 commands.clear();
+                bytes = 0;
                 self.rebalance(changes, cancel)?;
             }
             let Some(command) = command else { break };
             match self.next.get(&command.partition) {
-                Some(next) if command.offset >= *next => commands.push(command),
+                Some(next) if command.offset >= *next => {
+                    bytes += command.value.len();
+                    commands.push(command);
+                }
                 Some(_) => ::metrics::counter!(metrics::COMMANDS_PASSED_OVER).increment(1),
                 // Of a partition that is not ours any more.
                 None => {}
@@ -345,13 +351,28 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn decide(&mut self, commands: &[Command]) -> Result<(), SessionError> {
+    /// Decides and commits all of them; in more than one transaction if one would become too large.
+    fn decide(&mut self, mut commands: &[Command]) -> Result<(), SessionError> {
+        while !commands.is_empty() {
+            commands = self.decide_some(commands)?;
+        }
+        Ok(())
+    }
+
+    /// One transaction. What is left for the next.
+    fn decide_some<'c>(&mut self, commands: &'c [Command]) -> Result<&'c [Command], SessionError> {
         let started = Instant::now();
         let mut deciding =
             Deciding::new(&self.decider.models, &self.decider.schemas, &self.topics, &self.owned);
+        let mut count = 0;
         for command in commands {
             deciding.decide(command)?;
+            count += 1;
+            if deciding.is_full() {
+                break;
+            }
         }
+        let (commands, left) = commands.split_at(count);
         let decided = deciding.finish();
         let next = next_offsets(commands);
         let group = self.consumer.group_metadata().ok_or_else(|| {
@@ -373,7 +394,7 @@ impl<'a> Session<'a> {
         for (to, outcome) in answers {
             self.replier.reply(to, outcome);
         }
-        Ok(())
+        Ok(left)
     }
 }
 

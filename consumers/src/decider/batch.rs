@@ -9,6 +9,7 @@ use uuid::Uuid;
 use writ_model::decide::Request;
 use writ_model::{Decision, Model, Models, Rejection, State, Timestamp, decide, evolve, value};
 use writ_producers::envelope::{CommandRecord, EventSummary, Outcome, ReplyTo, frame, header};
+use writ_producers::limits;
 use writ_producers::registry::SchemaIds;
 use writ_producers::topics::Topics;
 
@@ -37,6 +38,8 @@ pub(super) struct Decided {
     pub(super) dead_letters: Vec<DeadLetter>,
     /// The latest time of a command: what outcomes expire by.
     pub(super) now: i64,
+    /// What the records will have together, about.
+    pub(super) bytes: usize,
 }
 
 /// An event record, and the answer to its command but for the position.
@@ -51,6 +54,8 @@ pub(super) struct Event {
     pub(super) aggregate: Uuid,
     pub(super) state: serde_json::Value,
     pub(super) created: bool,
+    /// Of all records that it leads to.
+    pub(super) bytes: usize,
 }
 
 /// An answer, known now or once the event at this index is written and has a position.
@@ -125,6 +130,11 @@ impl<'a> Deciding<'a> {
         Deciding { models, schemas, topics, owned, overlay: HashMap::new(), fresh: HashMap::new(), decided }
     }
 
+    /// The transaction is large enough; what comes next belongs into another one.
+    pub(super) fn is_full(&self) -> bool {
+        self.decided.bytes >= limits::MAX_TRANSACTION_BYTES
+    }
+
     pub(super) fn finish(self) -> Decided {
         self.decided
     }
@@ -157,6 +167,16 @@ impl<'a> Deciding<'a> {
             }
             Err(rejection) => {
                 count(&command.model, "rejected");
+                // Many faults in a large input make a larger answer.
+                let size = limits::json_bytes(&rejection);
+                let rejection = if size <= limits::MAX_OUTCOME_BYTES {
+                    rejection
+                } else {
+                    let detail =
+                        "the command was rejected for more reasons than an answer can hold".to_owned();
+                    Rejection::Failed { detail }
+                };
+                self.decided.bytes += size.min(limits::MAX_OUTCOME_BYTES);
                 Answer::Known(Outcome::Rejected(rejection))
             }
         };
@@ -209,6 +229,7 @@ impl<'a> Deciding<'a> {
             Ok((event, state)) => {
                 self.decided.states.insert(key.clone(), (number, state.clone()));
                 self.overlay.insert(key, Some(state));
+                self.decided.bytes += event.bytes;
                 self.decided.events.push(event);
                 Ok(Ok(self.decided.events.len() - 1))
             }
@@ -244,6 +265,9 @@ impl<'a> Deciding<'a> {
             time: now.to_string(),
             data: value::object_to_json(&decision.fields),
         };
+        // A record that Kafka refuses would be decided and refused again, for ever.
+        let bytes = limits::check_decision(&value, &summary.data, &state.to_json())
+            .map_err(|error| Rejection::Failed { detail: error.to_string() })?;
         let event = Event {
             topic: self.topics.events(&model.name),
             model: model.name.clone(),
@@ -254,6 +278,7 @@ impl<'a> Deciding<'a> {
             aggregate: command.aggregate,
             state: if state.deleted { serde_json::Value::Null } else { state.public_json() },
             created: event.creates,
+            bytes,
         };
         Ok((event, state))
     }
