@@ -24,7 +24,7 @@ use crate::group::Membership;
 use crate::metrics;
 
 /// Records per write to the store.
-const CHUNK: usize = 5_000;
+const CHUNK: usize = 1_000;
 /// How often progress is shown.
 const TELL: Duration = Duration::from_millis(250);
 /// How often progress is logged.
@@ -124,7 +124,9 @@ pub(super) fn reader(options: &kafka::Options, isolation: &str) -> Result<BaseCo
         .set("isolation.level", isolation)
         // The end of a partition is reported by an empty fetch; it needs no long wait.
         .set("fetch.wait.max.ms", "10")
-        .set("queued.max.messages.kbytes", "32768")
+        // Memory while restoring: what is queued, and one answer of each broker.
+        .set("queued.max.messages.kbytes", "16384")
+        .set("fetch.max.bytes", "8388608")
         // When that is full, fetching pauses; by default for a second, in which the queue runs empty.
         .set("fetch.queue.backoff.ms", "5")
         .create()
