@@ -13,6 +13,7 @@ mod check;
 mod commands;
 mod concurrency;
 mod events;
+mod evolution;
 mod harness;
 mod idempotency;
 mod openapi;
