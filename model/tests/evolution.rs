@@ -3,7 +3,8 @@
 //! `tests/recorded/vN.yaml` is a version of the model, `vN.json` what it wrote: each event with its writer's schema and
 //! its datum, and the stored state at the end. They were recorded by
 //! `cargo test -p writ-model --test evolution record -- --ignored`, which writes what is missing and touches nothing that
-//! is there: what was once written is what this release has to read. Version 4 is today.
+//! is there: what was once written is what this release has to read. The release before `renamed_from` wrote the same bytes
+//! for versions 1 and 2. Version 4 is today.
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
