@@ -181,7 +181,9 @@ async fn commands_that_wait_leave_room_for_queries() {
         drop(senders);
     };
     let (slow, ()) = futures::join!(slow, others);
-    slow.into_iter().for_each(|got| got.problem(503, "write-side-unavailable"));
+    for got in slow {
+        got.problem(503, "write-side-unavailable");
+    }
 }
 
 proptest! {

@@ -55,6 +55,11 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn new(partitions: i32) -> Stage {
+        Stage::of(ACCOUNT, partitions).await
+    }
+
+    /// With another model.
+    pub(crate) async fn of(model: &str, partitions: i32) -> Stage {
         let variable = |name: &str| {
             std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `cargo dev test`"))
         };
@@ -65,7 +70,7 @@ impl Stage {
             replication: 1,
         };
         let registry = registry::Options { url: variable("WRIT_REGISTRY_URL") };
-        let source = Source { name: "account.yaml".into(), text: ACCOUNT.into() };
+        let source = Source { name: "model.yaml".into(), text: model.into() };
         let models = Arc::new(Models::check("bank", &[source]).expect("the model is right"));
         topics::ensure(&kafka, &models).await.unwrap();
         let topics = Topics::new(&kafka.topic_prefix);
