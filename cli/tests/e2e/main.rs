@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that isn't as it should be")]
 #![expect(clippy::print_stderr, reason = "the server's log is shown when a test fails")]
 
+mod backpressure;
 mod bad_input;
 mod batch;
 mod check;
@@ -21,3 +22,4 @@ mod openapi;
 mod queries;
 mod recovery;
 mod repartition;
+mod restore;
