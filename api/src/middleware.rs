@@ -191,7 +191,11 @@ fn is_known_host(named: &str, hosts: &[String]) -> bool {
 
 /// Lets a bounded number of requests work at once, each for a limited time.
 pub(crate) async fn admit(State(app): State<Shared>, request: Request, next: Next) -> Response {
-    let Ok(_permit) = app.requests.try_acquire() else {
+    let permits = (
+        app.requests.try_acquire(),
+        (!request.method().is_safe()).then(|| app.changes.try_acquire()).transpose(),
+    );
+    let (Ok(_request), Ok(_change)) = permits else {
         let detail = format!("{} requests are under way; try again in a moment.", app.options.max_requests);
         return Kind::Overloaded.because(detail).into_response();
     };

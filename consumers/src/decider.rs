@@ -30,56 +30,43 @@
 //! on. So does a command that doesn't stand where its key belongs: deciding it there would make a second writer of its
 //! aggregate, against point 1.
 //!
+//! Uniqueness across aggregates needs a second writer, that of the value; [`reservation`] has its argument.
+//!
 //! Repeats by a client (an idempotency key) are a different matter: their outcome is kept in `writ.state` beside the
 //! aggregate's state, in the same transaction as the events, and a repeat is answered from it.
 
-use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use writ_model::Models;
 use writ_producers::commands::Answers;
-use writ_producers::dead_letter::{Author, Original};
 use writ_producers::readiness::Readiness;
 use writ_producers::registry::SchemaIds;
-use writ_producers::replies::{Replier, address_of};
-use writ_producers::topics::Topics;
-use writ_producers::transaction::{self, TransactionalProducer};
+use writ_producers::replies::Replier;
 use writ_producers::{kafka, thread};
 
-use self::batch::{Command, Deciding, Desk};
-use self::store::{Partition, Store};
-use crate::group::{Change, Membership};
+use self::session::{Session, SessionError};
+use self::store::Store;
 use crate::metrics;
 
+mod abandoned;
 mod batch;
 mod commit;
+mod constraints;
+mod event;
+mod reservation;
 mod restore;
+mod session;
 mod store;
 mod unusable;
 
-/// Longest wait for the first command of a batch; also how fast a shutdown is noticed.
-const POLL: Duration = Duration::from_millis(100);
 /// Pause before a failed session is started anew.
 const RETRY: Duration = Duration::from_millis(500);
-/// A decider that is silent for this long loses its partitions. The broker's smallest default.
-const SESSION_TIMEOUT_MS: &str = "6000";
-/// Taking over large partitions counts as silence for `poll`.
-const MAX_POLL_INTERVAL_MS: &str = "900000";
-
-/// Kafka answers a commit when it is decided, and writes the markers to the partitions after that. A producer that
-/// begins its next transaction before they are written is sent away, and librdkafka comes back after 20 ms. Two
-/// producers in turn don't meet this wait. They are one writer all the same: a transaction begins only when the one
-/// before is decided, and the group's coordinator keeps the offsets that were written last, whichever marker comes
-/// first.
-const PRODUCERS: usize = 2;
 
 /// How the decider works.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -117,19 +104,6 @@ pub enum Error {
     Thread(#[from] thread::Error),
 }
 
-/// Why a session ended; another one follows.
-#[derive(Debug, thiserror::Error)]
-enum SessionError {
-    #[error(transparent)]
-    Kafka(#[from] KafkaError),
-    #[error(transparent)]
-    Transaction(#[from] transaction::Error),
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    #[error("taking over partitions: {0}")]
-    Restore(String),
-}
-
 /// A decider, ready to run.
 #[derive(Debug)]
 pub struct Decider {
@@ -160,9 +134,9 @@ impl Decider {
 
     fn run_sessions(&self, cancel: &CancellationToken) -> Result<(), Error> {
         let replier = Replier::new(&self.kafka, self.answers.clone()).map_err(Error::Options)?;
-        let mut store = None;
+        let mut open = None;
         while !cancel.is_cancelled() {
-            let store = match &mut store {
+            let store = match &mut open {
                 Some(store) => store,
                 empty => match self.open_store()? {
                     Some(opened) => empty.insert(opened),
@@ -175,8 +149,13 @@ impl Decider {
             if let Err(error) =
                 Session::start(self, store, &replier).and_then(|mut session| session.run(cancel))
             {
-                if let SessionError::Store(source) = error {
-                    return Err(Error::Store { path: self.folder.clone(), source });
+                if let SessionError::Store(source) = &error {
+                    // Closed first, then emptied if its files are wrong, and opened again: Kafka has what was in it.
+                    open = None;
+                    if source.is_damage() {
+                        store::discard(&self.folder, &source.to_string())
+                            .map_err(|source| Error::Store { path: self.folder.clone(), source })?;
+                    }
                 }
                 ::metrics::counter!(metrics::SESSIONS_FAILED).increment(1);
                 tracing::warn!(%error, "the decider starts over from the committed offsets");
@@ -200,197 +179,4 @@ impl Decider {
             .map(Some)
             .map_err(|source| Error::Store { path: self.folder.clone(), source })
     }
-}
-
-/// The time between two failures: one producer, one membership of the group.
-struct Session<'a> {
-    decider: &'a Decider,
-    store: &'a Store,
-    replier: &'a Replier,
-    topics: Topics,
-    desk: Desk,
-    consumer: BaseConsumer<Membership>,
-    /// Used in turn, see [`PRODUCERS`].
-    producers: Vec<TransactionalProducer>,
-    turn: usize,
-    owned: HashMap<i32, Partition>,
-    /// By partition, the first command that is not decided yet.
-    next: BTreeMap<i32, i64>,
-}
-
-impl<'a> Session<'a> {
-    fn start(decider: &'a Decider, store: &'a Store, replier: &'a Replier) -> Result<Self, SessionError> {
-        decider.readiness.send_replace(Readiness::Waiting("joining the consumer group".into()));
-        let topics = Topics::new(&decider.kafka.topic_prefix);
-        // Fixed per data folder: a restarted process takes its own open transaction over at once, instead of waiting for
-        // the broker's timeout. The store's lock keeps two processes from sharing it.
-        let producers = (0..PRODUCERS)
-            .map(|number| {
-                let transactional_id = format!("{}-{}-{number}", topics.decider_group(), store.node());
-                TransactionalProducer::new(&decider.kafka, &transactional_id)
-            })
-            .collect::<Result<_, _>>()?;
-        let consumer: BaseConsumer<Membership> = decider
-            .kafka
-            .client("decider")
-            .set("group.id", topics.decider_group())
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "earliest")
-            // Also makes the client ask for stable offsets (KIP-447), on which point 3 of the argument rests.
-            .set("isolation.level", "read_committed")
-            .set("partition.assignment.strategy", "range")
-            .set("session.timeout.ms", SESSION_TIMEOUT_MS)
-            .set("heartbeat.interval.ms", "1000")
-            .set("max.poll.interval.ms", MAX_POLL_INTERVAL_MS)
-            .set("queued.max.messages.kbytes", "16384")
-            .create_with_context(Membership::default())?;
-        consumer.subscribe(&[&topics.commands()])?;
-        Ok(Session {
-            decider,
-            store,
-            replier,
-            desk: Desk {
-                author: Author::new(topics.decider_group(), store.node().to_string()),
-                partitions: decider.kafka.partitions,
-            },
-            topics,
-            consumer,
-            producers,
-            turn: 0,
-            owned: HashMap::new(),
-            next: BTreeMap::new(),
-        })
-    }
-
-    fn run(&mut self, cancel: &CancellationToken) -> Result<(), SessionError> {
-        while !cancel.is_cancelled() {
-            let commands = self.poll_batch(cancel)?;
-            if !commands.is_empty() {
-                self.decide(&commands)?;
-            }
-        }
-        tracing::info!("the decider has finished its last transaction and leaves the group");
-        Ok(())
-    }
-
-    /// Everything that is there, up to a batch; waits only for the first record.
-    fn poll_batch(&mut self, cancel: &CancellationToken) -> Result<Vec<Command>, SessionError> {
-        let mut commands = Vec::new();
-        while commands.len() < self.decider.options.max_batch {
-            let wait = if commands.is_empty() { POLL } else { Duration::ZERO };
-            let polled = self.consumer.poll(wait);
-            let changes = self.consumer.context().take();
-            let command = match polled {
-                None => None,
-                Some(Ok(record)) => Some(Command {
-                    partition: record.partition(),
-                    offset: record.offset(),
-                    reply_to: address_of(&record),
-                    original: Original::of(&record),
-                }),
-                Some(Err(error)) => {
-                    poll_failure(error)?;
-                    None
-                }
-            };
-            if !changes.is_empty() {
-                // What was read before belongs to the old assignment; its offsets are not committed, so the owner,
-                // whoever it is now, reads it again. The record of this very poll came after the change.
-                commands.clear();
-                self.rebalance(changes, cancel)?;
-            }
-            let Some(command) = command else { break };
-            match self.next.get(&command.partition) {
-                Some(next) if command.offset >= *next => commands.push(command),
-                Some(_) => ::metrics::counter!(metrics::COMMANDS_PASSED_OVER).increment(1),
-                // Of a partition that is not ours any more.
-                None => {}
-            }
-        }
-        Ok(commands)
-    }
-
-    fn rebalance(&mut self, changes: Vec<Change>, cancel: &CancellationToken) -> Result<(), SessionError> {
-        for change in changes {
-            match change {
-                Change::Revoked => {
-                    self.owned.clear();
-                    self.next.clear();
-                    ::metrics::gauge!(metrics::PARTITIONS).set(0.0);
-                    let waiting = Readiness::Waiting("the consumer group is rebalancing".into());
-                    self.decider.readiness.send_replace(waiting);
-                }
-                Change::Assigned(partitions) => {
-                    let started = Instant::now();
-                    let waiting = Readiness::Waiting(format!("taking over {} partitions", partitions.len()));
-                    self.decider.readiness.send_replace(waiting);
-                    let restored = restore::restore(
-                        &self.decider.kafka,
-                        &self.topics,
-                        &self.consumer,
-                        self.store,
-                        &partitions,
-                        cancel,
-                    )?;
-                    tracing::info!(
-                        decider.partitions = partitions.len(),
-                        decider.restored_records = restored.records,
-                        elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-                        "the decider has taken over its partitions"
-                    );
-                    self.owned = restored.partitions;
-                    self.next = restored.next;
-                    ::metrics::gauge!(metrics::PARTITIONS).set(self.owned.len() as f64);
-                    self.decider.readiness.send_replace(Readiness::Ready);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn decide(&mut self, commands: &[Command]) -> Result<(), SessionError> {
-        let started = Instant::now();
-        let mut deciding =
-            Deciding::new(&self.decider.models, &self.decider.schemas, &self.topics, &self.owned, &self.desk);
-        for command in commands {
-            deciding.decide(command)?;
-        }
-        let decided = deciding.finish();
-        let next = next_offsets(commands);
-        let group = self.consumer.group_metadata().ok_or_else(|| {
-            SessionError::Restore("the consumer has no group metadata although it has partitions".into())
-        })?;
-        let retention = Duration::from_secs(u64::from(self.decider.options.outcome_days) * 24 * 60 * 60);
-        self.turn = (self.turn + 1) % PRODUCERS;
-        let answers = commit::commit(
-            &mut self.producers[self.turn],
-            &self.topics,
-            &self.owned,
-            decided,
-            commit::Offsets { next: &next, group: &group },
-            retention,
-        )?;
-        self.next.extend(next);
-        ::metrics::histogram!(metrics::BATCH_SIZE).record(commands.len() as f64);
-        ::metrics::histogram!(metrics::BATCH_DURATION_SECONDS).record(started.elapsed().as_secs_f64());
-        for (to, outcome) in answers {
-            self.replier.reply(to, outcome);
-        }
-        Ok(())
-    }
-}
-
-fn next_offsets(commands: &[Command]) -> BTreeMap<i32, i64> {
-    // Records of a partition come in order, so the last one wins.
-    commands.iter().map(|command| (command.partition, command.offset + 1)).collect()
-}
-
-/// librdkafka mends lost connections itself; what it can't mend ends the session.
-fn poll_failure(error: KafkaError) -> Result<(), SessionError> {
-    if kafka::is_lost_connection(&error) {
-        tracing::debug!(%error, "the consumer lost a connection");
-        return Ok(());
-    }
-    Err(error.into())
 }

@@ -15,12 +15,11 @@ use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::header;
+use crate::limits::MAX_RECORD_BYTES;
 
-/// Largest record of `writ.dead-letters`, as configured for the topic and its producers.
-pub const MAX_LETTER_BYTES: usize = 2 * 1024 * 1024;
 /// An original that is larger stays where it is: its letter has neither key, value nor headers, only its place. The
-/// rest up to [`MAX_LETTER_BYTES`] is room for our own headers.
-pub const MAX_ORIGINAL_BYTES: usize = 1536 * 1024;
+/// rest up to [`MAX_RECORD_BYTES`] is room for our own headers.
+pub const MAX_ORIGINAL_BYTES: usize = MAX_RECORD_BYTES - 512 * 1024;
 /// Characters of the reason and of each cause. They may quote what they complain about.
 const MAX_REASON: usize = 1000;
 

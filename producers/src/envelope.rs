@@ -37,6 +37,10 @@ pub mod header {
     pub const CONTENT_TYPE: &str = "content-type";
     /// On a command: where the answer goes, see [`ReplyTo`](super::ReplyTo). On an answer: the request it is for.
     pub const REPLY_TO: &str = "writ_reply_to";
+    /// On a record of `writ.commands`: it is no command but a step of a reservation, which deciders send each other.
+    pub const STEP: &str = "writ_step";
+    /// On internal records of a transaction: its transactional id, so that a successor can end what was left open.
+    pub const WRITER: &str = "writ_writer";
     /// On a dead letter: `topic:partition:offset` of the original record. The first of the headers that are not the
     /// original's own.
     pub const ORIGIN: &str = "writ_origin";
@@ -125,7 +129,7 @@ pub fn aggregate_key(model: &str, id: Uuid) -> String {
 
 /// The address of an answer: which api instance waits, on which partition of `writ.replies` it listens, and which of
 /// its requests it is. As text `instance/partition/request`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyTo {
     /// The api instance.
     pub instance: Uuid,

@@ -3,16 +3,22 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
 use writ_model::Models;
 
-use crate::dead_letter::MAX_LETTER_BYTES;
 use crate::kafka::{Options, REQUEST_TIMEOUT};
+use crate::limits::MAX_RECORD_BYTES;
 
 /// Partitions of `writ.replies`: api instances that share one read each other's answers and drop them.
 pub(crate) const REPLY_PARTITIONS: i32 = 8;
+/// The key of a topic's largest record.
+const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 const FOR_EVER: &str = "-1";
 const METADATA_PAUSE: Duration = Duration::from_millis(20);
 const TEN_MINUTES: &str = "600000";
@@ -134,32 +140,37 @@ pub async fn ensure(options: &Options, models: &Models) -> Result<(), Error> {
     let events: Vec<String> = models.models.keys().map(|model| topics.events(model)).collect();
     let new =
         |name, partitions| NewTopic::new(name, partitions, TopicReplication::Fixed(options.replication));
-    let letter_bytes = MAX_LETTER_BYTES.to_string();
+    let largest = MAX_RECORD_BYTES.to_string();
+    let largest = largest.as_str();
     let mut wanted = vec![
         new(commands, options.partitions).set("retention.ms", SEVEN_DAYS),
-        new(state, options.partitions).set("cleanup.policy", "compact"),
-        new(replies, REPLY_PARTITIONS).set("retention.ms", TEN_MINUTES),
+        new(state, options.partitions).set("cleanup.policy", "compact").set(MAX_MESSAGE_BYTES, largest),
+        new(replies, REPLY_PARTITIONS).set("retention.ms", TEN_MINUTES).set(MAX_MESSAGE_BYTES, largest),
         new(dead_letters, options.partitions)
             .set("retention.ms", THIRTY_DAYS)
-            .set("max.message.bytes", &letter_bytes),
+            .set(MAX_MESSAGE_BYTES, largest),
     ];
     wanted.extend(events.iter().map(|topic| {
         new(topic, options.partitions)
             .set("retention.ms", FOR_EVER)
             .set("retention.bytes", FOR_EVER)
             .set("cleanup.policy", "delete")
+            .set(MAX_MESSAGE_BYTES, largest)
     }));
 
     let limits =
         AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
     let results = admin.create_topics(&wanted, &limits).await.map_err(|error| failed(error.to_string()))?;
+    let mut found = Vec::new();
     for result in results {
         match result {
             Ok(topic) => tracing::info!(kafka.topic = topic, "created topic"),
-            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, RDKafkaErrorCode::TopicAlreadyExists)) if topic == *commands => {}
+            Err((topic, RDKafkaErrorCode::TopicAlreadyExists)) => found.push(topic),
             Err((topic, code)) => return Err(failed(format!("{topic}: {code}"))),
         }
     }
+    allow_large_records(&admin, &limits, &found).await.map_err(failed)?;
     let partitions = await_leaders(options.clone(), names.iter().chain(&events).cloned().collect()).await?;
     if partitions[state] > partitions[commands] {
         return Err(Error::RepartitionUnfinished {
@@ -180,6 +191,48 @@ pub async fn ensure(options: &Options, models: &Models) -> Result<(), Error> {
                 configured: options.partitions,
             });
         }
+    }
+    Ok(())
+}
+
+/// Raises the largest record of topics that exist, where it is too small: a record that doesn't fit would stop its
+/// partition (see [`crate::limits`]).
+async fn allow_large_records(
+    admin: &AdminClient<DefaultClientContext>,
+    limits: &AdminOptions,
+    topics: &[String],
+) -> Result<(), String> {
+    if topics.is_empty() {
+        return Ok(());
+    }
+    let asked: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+    let described = admin.describe_configs(&asked, limits).await.map_err(|error| error.to_string())?;
+    let largest = MAX_RECORD_BYTES.to_string();
+    for (topic, described) in topics.iter().zip(described) {
+        let described =
+            described.map_err(|code| format!("{topic}: its configuration can't be read: {code}"))?;
+        let now =
+            described.get(MAX_MESSAGE_BYTES).and_then(|entry| entry.value.as_deref()?.parse::<usize>().ok());
+        if now.is_none_or(|now| now >= MAX_RECORD_BYTES) {
+            continue;
+        }
+        // The request replaces everything that was set for the topic.
+        let mut alter = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        for entry in described.entries.iter().filter(|entry| entry.source == ConfigSource::DynamicTopic) {
+            if let Some(value) = &entry.value {
+                alter = alter.set(&entry.name, value);
+            }
+        }
+        let alter = alter.set(MAX_MESSAGE_BYTES, &largest);
+        let altered = admin.alter_configs([&alter], limits).await.map_err(|error| error.to_string())?;
+        if let Some(Err((_, code))) = altered.into_iter().find(Result::is_err) {
+            return Err(format!("{topic}: {MAX_MESSAGE_BYTES} can't be raised to {largest}: {code}"));
+        }
+        tracing::info!(
+            kafka.topic = topic,
+            kafka.max_message_bytes = largest,
+            "the topic takes larger records now"
+        );
     }
     Ok(())
 }

@@ -21,8 +21,8 @@ use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientContext, Message, TopicPartitionList};
 
-use crate::dead_letter::MAX_LETTER_BYTES;
 use crate::kafka::Options;
+use crate::limits::MAX_RECORD_BYTES;
 
 /// A transaction that its producer abandoned is aborted by the broker after this: it bounds how long readers wait
 /// behind a killed decider.
@@ -74,6 +74,7 @@ pub type Slot = usize;
 
 /// The producer of one decider.
 pub struct TransactionalProducer {
+    id: String,
     producer: BaseProducer<Deliveries>,
     deliveries: Reports,
 }
@@ -123,14 +124,18 @@ impl TransactionalProducer {
             .set("linger.ms", "0")
             .set("compression.type", "lz4")
             .set("queue.buffering.max.messages", "200000")
-            // A dead letter is its original and more.
-            .set("message.max.bytes", MAX_LETTER_BYTES.to_string())
+            .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
             .create_with_context(Deliveries(deliveries.clone()))
             .map_err(|source| Error { step: "creating the producer", source })?;
         producer
             .init_transactions(STEP_TIMEOUT)
             .map_err(|source| Error { step: "init_transactions", source })?;
-        Ok(TransactionalProducer { producer, deliveries })
+        Ok(TransactionalProducer { id: transactional_id.to_owned(), producer, deliveries })
+    }
+
+    /// The transactional id.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// Begins a transaction. One at a time: it borrows the producer.
@@ -178,7 +183,7 @@ impl Transaction<'_> {
     /// A record was not written, or not in time: the transaction must not be committed.
     pub fn drain(&mut self) -> Result<(), Error> {
         const STEP: &str = "delivering the records";
-        let TransactionalProducer { producer, deliveries } = &*self.producer;
+        let TransactionalProducer { producer, deliveries, .. } = &*self.producer;
         let deadline = Instant::now() + STEP_TIMEOUT;
         loop {
             producer.poll(Duration::ZERO);
@@ -238,7 +243,7 @@ impl Transaction<'_> {
     }
 
     fn end(self) -> Result<Vec<Written>, Error> {
-        let TransactionalProducer { producer, deliveries } = &*self.producer;
+        let TransactionalProducer { producer, deliveries, .. } = &*self.producer;
         producer
             .commit_transaction(STEP_TIMEOUT)
             .map_err(|source| Error { step: "commit_transaction", source })?;

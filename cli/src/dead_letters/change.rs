@@ -86,7 +86,8 @@ pub(super) fn replay(
 
 /// How many were refused.
 fn fold(config: &Config, changes: &mut Changes<'_>, events: &[Summary]) -> Result<usize, Failure> {
-    let models = Arc::new(check::load(&config.app, &config.models)?);
+    let (models, _) = check::load(&config.app, &config.models)?;
+    let models = Arc::new(models);
     let registry = Registry::new(&config.registry).map_err(|error| Error::Options(error.into()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

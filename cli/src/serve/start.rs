@@ -124,7 +124,8 @@ impl Process {
         });
         let partition = replies::partition_of(self.answers.instance);
         let (kafka, ready) = (self.config.kafka, self.kafka_ready);
-        let commands = Commands::new(&kafka, self.answers.clone(), partition, ready.clone())
+        let limits = self.config.http.command_limits();
+        let commands = Commands::with_limits(&kafka, self.answers.clone(), partition, ready.clone(), limits)
             .map_err(invalid("command producer"))?;
         let answers = self.answers;
         roles.spawn("reply reader", |stop| read_replies(kafka, answers, ready, stop));

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::{Offset, TopicPartitionList};
 use writ_model::Position;
-use writ_producers::envelope::{Committed, Outcome, ReplyTo};
+use writ_producers::envelope::{Committed, Outcome, ReplyTo, header};
 use writ_producers::topics::Topics;
 use writ_producers::transaction::{Record, Slot, Transaction, TransactionalProducer};
 
-use super::SessionError;
-use super::batch::{Answer, Decided, Event, StoredOutcome};
+use super::batch::{Answer, Decided, StoredOutcome};
+use super::event::Event;
+use super::session::SessionError;
 use super::store::{Change, Partition};
 
 /// Outcomes forgotten per batch and partition: many enough to keep up, few enough not to be felt.
@@ -39,8 +41,17 @@ pub(super) fn commit(
     offsets: Offsets<'_>,
     retention: Duration,
 ) -> Result<Vec<(ReplyTo, Outcome)>, SessionError> {
+    let writer = producer.id().to_owned();
+    let named = |header: OwnedHeaders| header.insert(Header { key: header::WRITER, value: Some(&writer) });
     let mut transaction = producer.begin()?;
     let mut changes = Changes { topic: topics.state(), slots: HashMap::new() };
+
+    // First in each partition, so that a transaction that is left open shows whose it is, see `abandoned`.
+    for (&partition, next) in offsets.next {
+        let value = Some(next.to_string().into_bytes());
+        let change = Change { key: NEXT.into(), value, since: None };
+        changes.write_with(&mut transaction, partition, change, Some(named(OwnedHeaders::new())))?;
+    }
 
     let mut event_slots = Vec::with_capacity(decided.events.len());
     for event in &decided.events {
@@ -52,13 +63,24 @@ pub(super) fn commit(
             headers: Some(event.headers.clone()),
         })?);
     }
-    for (key, (partition, state)) in decided.states {
-        let value = serde_json::to_vec(&state.to_json()).expect("a state has string keys only");
+    for (key, (partition, model, state)) in decided.states {
+        let value = serde_json::to_vec(&state.to_json(&model)).expect("a state has string keys only");
         changes.write(&mut transaction, partition, Change { key, value: Some(value), since: None })?;
     }
-    for (&partition, next) in offsets.next {
-        let value = Some(next.to_string().into_bytes());
-        changes.write(&mut transaction, partition, Change { key: NEXT.into(), value, since: None })?;
+    for (key, (partition, value)) in decided.records {
+        changes.write(&mut transaction, partition, Change { key, value, since: None })?;
+    }
+    for (key, step) in &decided.steps {
+        let value = serde_json::to_vec(step).expect("a step has string keys only");
+        let headers =
+            OwnedHeaders::new_with_capacity(2).insert(Header { key: header::STEP, value: Some("1") });
+        transaction.write(Record {
+            topic: &topics.commands(),
+            partition: None,
+            key: key.as_bytes(),
+            value: Some(&value),
+            headers: Some(named(headers)),
+        })?;
     }
     for letter in decided.dead_letters {
         let letter = letter.encode();
@@ -129,12 +151,22 @@ impl Changes {
         partition: i32,
         change: Change,
     ) -> Result<(), SessionError> {
+        self.write_with(transaction, partition, change, None)
+    }
+
+    fn write_with(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        partition: i32,
+        change: Change,
+        headers: Option<OwnedHeaders>,
+    ) -> Result<(), SessionError> {
         let slot = transaction.write(Record {
             topic: &self.topic,
             partition: Some(partition),
             key: change.key.as_bytes(),
             value: change.value.as_deref(),
-            headers: None,
+            headers,
         })?;
         self.slots.entry(partition).or_default().push((slot, change));
         Ok(())

@@ -6,6 +6,7 @@ use writ_producers::envelope::CommandRecord;
 use writ_producers::partitioner::partition_of;
 
 use super::batch::Command;
+use super::reservation::Step;
 
 /// Why.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +15,8 @@ pub(super) enum Unusable {
     NoValue,
     #[error("the value is no command")]
     Value(#[source] serde_json::Error),
+    #[error("the value is no step of a reservation, as its header says")]
+    Step(#[source] serde_json::Error),
     #[error("the record has no key; that of this command is `{wanted}`")]
     NoKey { wanted: String },
     #[error("the record's key is `{found}`, and that of its command `{wanted}`")]
@@ -41,6 +44,15 @@ pub(super) fn read(record: &Command, models: &Models, partitions: i32) -> Result
         return Err(Unusable::Model(command.model));
     }
     Ok(command)
+}
+
+/// The step of a reservation in a record, with the key that says about what.
+pub(super) fn read_step(record: &Command, partitions: i32) -> Result<(String, Step), Unusable> {
+    let value = record.original.value.as_deref().ok_or(Unusable::NoValue)?;
+    let step = serde_json::from_slice(value).map_err(Unusable::Step)?;
+    in_its_partition(record, partitions)?;
+    let key = String::from_utf8_lossy(record.original.key.as_deref().unwrap_or_default()).into_owned();
+    Ok((key, step))
 }
 
 /// Whether the record stands where its key belongs. Else another decider may own its aggregate.

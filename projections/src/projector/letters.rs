@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use writ_producers::dead_letter::{Author, Letter, MAX_LETTER_BYTES};
+use writ_producers::dead_letter::{Author, Letter};
 use writ_producers::kafka::Options;
+use writ_producers::limits::MAX_RECORD_BYTES;
 use writ_producers::topics::Topics;
 
 use super::batch::Record;
@@ -55,7 +56,7 @@ impl Letters {
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("linger.ms", "0")
-            .set("message.max.bytes", MAX_LETTER_BYTES.to_string())
+            .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
             .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
             .create()?;
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();

@@ -1,209 +1,23 @@
-//! The decider against a real Kafka and a real registry: what the argument in its module docs claims.
-//!
-//! Needs the stack of `cargo dev test`. Every test has topics of its own.
+//! What the argument in the module docs of the decider claims.
 
-#![allow(clippy::unwrap_used)]
-
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
-use rdkafka::message::{Headers, Message, OwnedHeaders};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
-use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use writ_consumers::decider::{self, Decider};
-use writ_model::decide::Actor;
-use writ_model::diagnostic::Source;
-use writ_model::{Models, Rejection};
-use writ_producers::commands::{Answers, Commands};
-use writ_producers::envelope::{CommandRecord, Committed, Outcome, header};
-use writ_producers::readiness::Readiness;
-use writ_producers::registry::{self, Registry};
-use writ_producers::topics::{self, Topics};
+use writ_model::Rejection;
+use writ_producers::commands::Answers;
+use writ_producers::envelope::{CommandRecord, Outcome, header};
+use writ_producers::replies;
 use writ_producers::transaction::{Record, TransactionalProducer};
-use writ_producers::{kafka, replies};
 
-const LIMIT: Duration = Duration::from_secs(60);
-
-const ACCOUNT: &str = "
-model: account
-fields:
-  owner: { type: text }
-  balance: { type: integer, min: 0 }
-commands:
-  open: { creates: true, input: [owner], set: { balance: '0' }, emits: opened }
-  deposit:
-    input: { amount: { type: integer, min: 1 } }
-    set: { balance: state.balance + input.amount }
-    emits: deposited
-  withdraw:
-    input: { amount: { type: integer, min: 1 } }
-    require:
-      - { that: input.amount <= state.balance, else: The balance is too low. }
-    set: { balance: state.balance - input.amount }
-    emits: withdrawn
-";
-
-/// Topics of one test; they go with the stack.
-struct Stage {
-    kafka: kafka::Options,
-    registry: registry::Options,
-    models: Arc<Models>,
-    topics: Topics,
-}
-
-impl Stage {
-    async fn new(partitions: i32) -> Stage {
-        let variable = |name: &str| {
-            std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `cargo dev test`"))
-        };
-        let kafka = kafka::Options {
-            brokers: variable("WRIT_KAFKA_BROKERS"),
-            topic_prefix: format!("t{}", Uuid::now_v7().simple()),
-            partitions,
-            replication: 1,
-        };
-        let registry = registry::Options { url: variable("WRIT_REGISTRY_URL") };
-        let source = Source { name: "account.yaml".into(), text: ACCOUNT.into() };
-        let models = Arc::new(Models::check("bank", &[source]).expect("the model is right"));
-        topics::ensure(&kafka, &models).await.unwrap();
-        let topics = Topics::new(&kafka.topic_prefix);
-        Stage { kafka, registry, models, topics }
-    }
-
-    async fn decider(&self, folder: &Path) -> Running {
-        let schemas =
-            Registry::new(&self.registry).unwrap().register(&self.models, &self.topics).await.unwrap();
-        let answers = Answers::new();
-        let (readiness, mut ready) = watch::channel(Readiness::Waiting("new".into()));
-        let decider = Decider {
-            kafka: self.kafka.clone(),
-            options: decider::Options::default(),
-            models: self.models.clone(),
-            schemas,
-            folder: folder.to_owned(),
-            answers: answers.clone(),
-            readiness,
-        };
-        let cancel = CancellationToken::new();
-        let task = tokio::spawn(decider.run(cancel.clone()));
-        tokio::time::timeout(LIMIT, ready.wait_for(|state| *state == Readiness::Ready))
-            .await
-            .expect("the decider becomes ready")
-            .unwrap();
-        Running { commands: self.sender(answers), cancel, task }
-    }
-
-    fn sender(&self, answers: Arc<Answers>) -> Commands {
-        let (_, ready) = watch::channel(Readiness::Ready);
-        let partition = replies::partition_of(answers.instance);
-        Commands::new(&self.kafka, answers, partition, ready).unwrap()
-    }
-
-    /// Committed records of a topic, from its beginning to its end, in the order of each partition.
-    fn read(&self, topic: &str) -> Vec<Found> {
-        let consumer: BaseConsumer = self
-            .kafka
-            .client("test")
-            .set("group.id", "none")
-            .set("isolation.level", "read_committed")
-            .set("enable.partition.eof", "true")
-            .create()
-            .unwrap();
-        let mut assignment = TopicPartitionList::new();
-        for partition in 0..self.kafka.partitions {
-            assignment.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
-        }
-        consumer.assign(&assignment).unwrap();
-        let (mut records, mut left) = (Vec::new(), self.kafka.partitions);
-        while left > 0 {
-            match consumer.poll(LIMIT).expect("the end of the topic is reached") {
-                Err(rdkafka::error::KafkaError::PartitionEOF(_)) => left -= 1,
-                Err(error) => panic!("{topic}: {error}"),
-                Ok(record) => {
-                    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-                    let headers = record.headers().map(|headers| headers.iter().collect::<Vec<_>>());
-                    let headers = headers.unwrap_or_default().into_iter();
-                    records.push(Found {
-                        key: text(record.key().unwrap_or_default()),
-                        value: record.payload().map(<[u8]>::to_vec),
-                        headers: headers
-                            .map(|header| (header.key.to_owned(), text(header.value.unwrap_or_default())))
-                            .collect(),
-                    });
-                }
-            }
-        }
-        records
-    }
-
-    fn versions(&self, aggregate: Uuid) -> Vec<String> {
-        let events = self.read(&self.topics.events("account"));
-        let of_this = events.iter().filter(|event| event.key == aggregate.to_string());
-        of_this.map(|event| event.headers[header::VERSION].clone()).collect()
-    }
-}
-
-/// A committed record.
-struct Found {
-    key: String,
-    value: Option<Vec<u8>>,
-    headers: BTreeMap<String, String>,
-}
-
-struct Running {
-    commands: Commands,
-    cancel: CancellationToken,
-    task: JoinHandle<Result<(), decider::Error>>,
-}
-
-impl Running {
-    async fn stop(self) {
-        self.cancel.cancel();
-        tokio::time::timeout(LIMIT, self.task).await.expect("the decider stops").unwrap().unwrap();
-    }
-
-    async fn send(&self, command: &CommandRecord) -> Outcome {
-        self.commands.enqueue(command).unwrap().outcome(LIMIT).await.unwrap()
-    }
-
-    async fn commit(&self, command: &CommandRecord) -> Committed {
-        match self.send(command).await {
-            Outcome::Committed(committed) => committed,
-            Outcome::Rejected(rejection) => panic!("{command:?} was rejected: {rejection:?}"),
-        }
-    }
-}
-
-fn command(aggregate: Uuid, name: &str, input: Value) -> CommandRecord {
-    CommandRecord {
-        id: Uuid::now_v7(),
-        model: "account".into(),
-        aggregate,
-        command: name.into(),
-        input,
-        actor: Actor::default(),
-        expected_version: None,
-        at: 1_700_000_000_000,
-        idempotent: false,
-        correlation: Uuid::now_v7(),
-        causation: None,
-        traceparent: None,
-    }
-}
-
-fn open(aggregate: Uuid) -> CommandRecord {
-    command(aggregate, "open", json!({ "owner": "Ada" }))
-}
+use crate::stage::{LIMIT, Stage, command, open};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_of_one_batch_see_each_other() {
@@ -318,6 +132,38 @@ async fn failed_transactions_leave_nothing_behind() {
         let expected: Vec<String> = (1..=version).map(|version| version.to_string()).collect();
         assert_eq!(stage.versions(account), expected);
     }
+    decider.stop().await;
+}
+
+/// A killed decider's transaction is ended by its successor, not by the broker's timeout. Here it is one whose timeout is
+/// longer than this test waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abandoned_transaction_is_ended_by_the_successor() {
+    let stage = Stage::new(1).await;
+    let (account, abandoned) = (Uuid::now_v7(), "abandoned");
+    let dead: BaseProducer = stage
+        .kafka
+        .client("test")
+        .set("transactional.id", abandoned)
+        .set("transaction.timeout.ms", "600000")
+        .create()
+        .unwrap();
+    dead.init_transactions(LIMIT).unwrap();
+    dead.begin_transaction().unwrap();
+    let (state, commands) = (stage.topics.state(), stage.topics.commands());
+    for topic in [&state, &commands] {
+        let headers = OwnedHeaders::new()
+            .insert(Header { key: header::WRITER, value: Some(abandoned) })
+            .insert(Header { key: header::STEP, value: Some("1") });
+        let record = BaseRecord::to(topic).key("@next").payload("1").headers(headers);
+        dead.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    dead.flush(LIMIT).unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let decider = stage.decider(folder.path()).await;
+    decider.commit(&open(account)).await;
+    dead.commit_transaction(LIMIT).expect_err("the one that was dead is fenced");
     decider.stop().await;
 }
 
