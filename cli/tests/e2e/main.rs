@@ -14,6 +14,7 @@ mod commands;
 mod concurrency;
 mod dead_letters;
 mod events;
+mod evolution;
 mod harness;
 mod idempotency;
 mod openapi;
