@@ -408,4 +408,22 @@ mod tests {
         let mut span = Span { next: 10, end: 20 };
         assert_eq!((span.advance(15), span.advance(12), span.advance(30), span.left()), (5, 0, 5, 0));
     }
+    /// It was moved away by one `writ repartition`, and back by the next.
+    #[test]
+    fn a_state_that_left_may_come_back_with_its_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), "kafka-1").unwrap();
+        let partition = store.partition(0).unwrap();
+        let change = |value: Option<&str>| Change {
+            key: "order/1".into(),
+            value: value.map(|value| value.as_bytes().to_vec()),
+            since: None,
+        };
+        let state = Some(r#"{"version":1}"#);
+        apply(&partition, &mut vec![change(state), change(None), change(state)], 3).unwrap();
+        assert!(partition.get("order/1").unwrap().is_some());
+        let older = Some(r#"{"version":1,"of":"a second writer"}"#);
+        apply(&partition, &mut vec![change(older)], 4).unwrap();
+        assert_eq!(partition.get("order/1").unwrap().as_deref(), state.map(str::as_bytes));
+    }
 }
