@@ -80,7 +80,7 @@ async fn a_command_of_the_largest_size_passes_every_station() {
         );
     }
     // Many at once don't fit into one transaction.
-    let many: Vec<_> = (0..40).map(|_| begin_of(Uuid::now_v7(), MAX_COMMAND_BYTES, noise)).collect();
+    let many: Vec<_> = (0..12).map(|_| begin_of(Uuid::now_v7(), MAX_COMMAND_BYTES, noise)).collect();
     let accepted: Vec<_> = many.iter().map(|begin| decider.commands.enqueue(begin).unwrap()).collect();
     for accepted in accepted {
         assert!(matches!(accepted.outcome(LIMIT).await.unwrap(), Outcome::Committed(_)));
