@@ -151,8 +151,7 @@ async fn a_command_just_below_the_limit_passes_and_one_above_it_is_refused_befor
 #[tokio::test]
 async fn the_bytes_of_all_bodies_together_are_bounded() {
     let world = World::new();
-    let settings = [("WRIT_HTTP_MAX_BODY_BYTES", "1048576"), ("WRIT_HTTP_BODY_TIMEOUT_MS", "5000")];
-    let server = world.start(&settings).await;
+    let server = world.start(&[("WRIT_HTTP_MAX_BODY_BYTES", "1048576")]).await;
     let app = server.client();
     let (sender, slow) = futures::channel::mpsc::unbounded::<Result<Vec<u8>, std::io::Error>>();
     sender.unbounded_send(Ok(vec![b' '; 1_000_000])).unwrap();
