@@ -18,3 +18,4 @@ mod idempotency;
 mod openapi;
 mod queries;
 mod recovery;
+mod unique;
