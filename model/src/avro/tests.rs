@@ -55,6 +55,24 @@ fn the_schema_of_an_event() {
 }
 
 #[test]
+fn a_renamed_field_keeps_its_first_name() {
+    let part = Field { renamed_from: vec!["w".into()], ..field("width", integer()) };
+    let renamed = Field {
+        renamed_from: vec!["box".into(), "crate".into()],
+        default: Some(Value::Object(Object::from_iter([("width".to_owned(), Value::Integer(1))]))),
+        ..field("parcel", Type::Object(fields([part])))
+    };
+    let codec = codec([renamed]);
+    assert_eq!(
+        codec.schema_json,
+        r#"{"type":"record","namespace":"shop.order","name":"Placed","fields":[{"name":"box","aliases":["parcel"],"type":{"type":"record","name":"PlacedBox","fields":[{"name":"w","aliases":["width"],"type":"long"}]},"default":{"w":1}}]}"#
+    );
+    let clash = [field("box", text()), Field { renamed_from: vec!["box".into()], ..field("parcel", text()) }];
+    let error = EventCodec::new("shop.order.Placed", &fields(clash)).unwrap_err();
+    assert!(error.to_string().contains("two fields would both be `box`"), "{error}");
+}
+
+#[test]
 fn objects_that_share_a_record_name_are_refused() {
     let inner = || Type::Object(fields([field("x", integer())]));
     let error =
