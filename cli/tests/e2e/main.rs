@@ -23,3 +23,4 @@ mod queries;
 mod recovery;
 mod repartition;
 mod restore;
+mod unique;
