@@ -1,14 +1,19 @@
-//! `writ check`: every error of every model file, with its place and what would be right.
+//! `writ check`: every error of every model file, with its place and what would be right. With `--against` also what the
+//! events in Kafka and their readers wouldn't bear.
+
+mod against;
+mod finding;
 
 use std::io::IsTerminal;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
-use serde::Serialize;
+use miette::MietteDiagnostic;
 use writ_model::Models;
+use writ_model::compatibility;
+use writ_model::diagnostic::Diagnostic;
 
+use self::finding::{Finding, Place};
 use crate::model_files::{self, ModelFiles};
 use crate::{Failure, config};
 
@@ -20,6 +25,10 @@ pub(crate) struct Flags {
     /// Print the JSON Schema of the model language, for editors, and check nothing.
     #[arg(long)]
     schema: bool,
+    /// Compare the events with every version that the schema registry has of them; the configured registry if URL is left
+    /// out.
+    #[arg(long, value_name = "URL", num_args = 0..=1)]
+    against: Option<Option<String>>,
     /// How findings are printed. `short`: `file:line:column: message`; `json`: one object per line.
     #[arg(long, value_enum, default_value_t = Format::Pretty)]
     format: Format,
@@ -41,6 +50,21 @@ pub(crate) struct Invalid {
     errors: usize,
 }
 
+/// The models of a folder that don't fit the events in Kafka.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error(
+    "{} of the models in {} would break the reading of events (shown above)",
+    count(*changes, "change"),
+    folder.display()
+)]
+#[diagnostic(help(
+    "Take one of the ways out; `writ check --against` compares again without starting the server."
+))]
+pub(crate) struct Incompatible {
+    folder: PathBuf,
+    changes: usize,
+}
+
 /// Prints every finding. Exit code 1 if there is one.
 pub(crate) fn run(file: Option<&Path>, flags: &Flags) -> Result<ExitCode, Failure> {
     if flags.schema {
@@ -51,36 +75,62 @@ pub(crate) fn run(file: Option<&Path>, flags: &Flags) -> Result<ExitCode, Failur
     let folder = flags.folder.as_ref().unwrap_or(&config.models);
     let files = model_files::read(folder).map_err(Failure::usage)?;
     let (result, findings) = check(&config.app, folder, &files);
-    for finding in &findings {
-        match flags.format {
+    print(flags.format, &findings)?;
+    let Some(models) = result else {
+        if matches!(flags.format, Format::Pretty) {
+            let files = count(files.sources.len() + files.unreadable.len(), "file");
+            println!("{files}, {}.", count(findings.len(), "error"));
+        }
+        return Ok(ExitCode::FAILURE);
+    };
+    if matches!(flags.format, Format::Pretty) {
+        let names: Vec<_> = models.models.keys().map(String::as_str).collect();
+        let files = count(files.sources.len(), "file");
+        println!("{files}, {}: {}. No errors.", count(names.len(), "model"), names.join(", "));
+    }
+    let Some(url) = &flags.against else { return Ok(ExitCode::SUCCESS) };
+    let comparison = against::compare(&config, url.as_deref(), &models)?;
+    print(flags.format, &located(folder, &files, &comparison.findings))?;
+    if matches!(flags.format, Format::Pretty) {
+        against::print_summary(&config.kafka.topic_prefix, &comparison);
+    }
+    Ok(ExitCode::from(u8::from(!comparison.findings.is_empty())))
+}
+
+fn print(format: Format, findings: &[Finding<'_>]) -> Result<(), Failure> {
+    for finding in findings {
+        match format {
             Format::Pretty => println!("{}", finding.pretty(std::io::stdout().is_terminal())),
             Format::Short => println!("{}", finding.short()),
             Format::Json => println!("{}", serde_json::to_string(&finding.to_json()).map_err(internal)?),
         }
     }
-    if matches!(flags.format, Format::Pretty) {
-        let files = count(files.sources.len() + files.unreadable.len(), "file");
-        match &result {
-            Some(models) => {
-                let names: Vec<_> = models.models.keys().map(String::as_str).collect();
-                println!("{files}, {}: {}. No errors.", count(names.len(), "model"), names.join(", "));
-            }
-            None => println!("{files}, {}.", count(findings.len(), "error")),
-        }
-    }
-    Ok(ExitCode::from(u8::from(result.is_none())))
+    Ok(())
 }
 
-/// The models of `folder` for a server; what is wrong with them goes to standard error.
-pub(crate) fn load(app: &str, folder: &Path) -> Result<Models, Failure> {
+/// The models of `folder` for a server, with their files; what is wrong with them goes to standard error.
+pub(crate) fn load(app: &str, folder: &Path) -> Result<(Models, ModelFiles), Failure> {
     let files = model_files::read(folder).map_err(Failure::usage)?;
     let (result, findings) = check(app, folder, &files);
-    result.ok_or_else(|| {
-        for finding in &findings {
-            eprintln!("{}", finding.pretty(std::io::stderr().is_terminal()));
+    match result {
+        Some(models) => Ok((models, files)),
+        None => {
+            show(&findings);
+            Err(Failure::failed(Invalid { folder: folder.to_owned(), errors: findings.len() }))
         }
-        Failure::failed(Invalid { folder: folder.to_owned(), errors: findings.len() })
-    })
+    }
+}
+
+/// What a server says that finds events in Kafka which its models can't read; the findings go to standard error.
+pub(crate) fn incompatible(folder: &Path, files: &ModelFiles, found: &[compatibility::Finding]) -> Failure {
+    show(&located(folder, files, found));
+    Failure::failed(Incompatible { folder: folder.to_owned(), changes: found.len() })
+}
+
+fn show(findings: &[Finding<'_>]) {
+    for finding in findings {
+        eprintln!("{}", finding.pretty(std::io::stderr().is_terminal()));
+    }
 }
 
 fn internal(error: serde_json::Error) -> Failure {
@@ -89,12 +139,11 @@ fn internal(error: serde_json::Error) -> Failure {
 
 /// `None` and at least one finding, or the models and none.
 fn check<'a>(app: &str, folder: &Path, files: &'a ModelFiles) -> (Option<Models>, Vec<Finding<'a>>) {
-    let path = |name: &str| if name.is_empty() { folder.to_owned() } else { folder.join(name) };
     let mut findings: Vec<_> = files
         .unreadable
         .iter()
         .map(|file| Finding {
-            path: path(&file.name).display().to_string(),
+            path: path(folder, &file.name),
             message: file.message.clone(),
             hint: Some(file.hint.to_owned()),
             place: None,
@@ -112,174 +161,32 @@ fn check<'a>(app: &str, folder: &Path, files: &'a ModelFiles) -> (Option<Models>
         Ok(models) if findings.is_empty() => (Some(models), findings),
         Ok(_) => (None, findings),
         Err(diagnostics) => {
-            findings.extend(diagnostics.into_iter().map(|diagnostic| {
-                let source = files.sources.iter().find(|source| source.name == diagnostic.file);
-                Finding {
-                    path: path(&diagnostic.file).display().to_string(),
-                    place: source.map(|source| Place::new(&source.text, diagnostic.span)),
-                    message: diagnostic.message,
-                    hint: diagnostic.hint,
-                }
-            }));
+            findings.extend(diagnostics.into_iter().map(|diagnostic| placed(folder, files, diagnostic)));
             (None, findings)
         }
     }
 }
 
-/// One finding, with what is needed to show it.
-#[derive(Debug)]
-struct Finding<'a> {
-    /// The path as the user would open it.
-    path: String,
-    message: String,
-    hint: Option<String>,
-    /// Absent for what couldn't be read.
-    place: Option<Place<'a>>,
+/// The path as the user would open it.
+fn path(folder: &Path, name: &str) -> String {
+    let path = if name.is_empty() { folder.to_owned() } else { folder.join(name) };
+    path.display().to_string()
 }
 
-/// Where in a file.
-#[derive(Debug)]
-struct Place<'a> {
-    text: &'a str,
-    span: Range<usize>,
-}
-
-impl<'a> Place<'a> {
-    /// Within the text and between characters, whatever the span says.
-    fn new(text: &'a str, span: Range<usize>) -> Self {
-        let mut start = span.start.min(text.len());
-        while !text.is_char_boundary(start) {
-            start -= 1;
-        }
-        let mut end = span.end.clamp(start, text.len());
-        while !text.is_char_boundary(end) {
-            end += 1;
-        }
-        Place { text, span: start..end }
-    }
-
-    /// Line and column of the byte, in characters, from 1.
-    fn line_and_column(&self, byte: usize) -> (usize, usize) {
-        let before = &self.text[..byte];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        (1 + before.matches('\n').count(), 1 + before[line_start..].chars().count())
+fn placed<'a>(folder: &Path, files: &'a ModelFiles, diagnostic: Diagnostic) -> Finding<'a> {
+    let source = files.sources.iter().find(|source| source.name == diagnostic.file);
+    Finding {
+        path: path(folder, &diagnostic.file),
+        place: source.map(|source| Place::new(&source.text, diagnostic.span)),
+        message: diagnostic.message,
+        hint: diagnostic.hint,
     }
 }
 
-#[derive(Serialize)]
-struct Json<'a> {
-    file: &'a str,
-    line: usize,
-    column: usize,
-    end_line: usize,
-    end_column: usize,
-    message: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<&'a str>,
-}
-
-impl Finding<'_> {
-    fn start(&self) -> (usize, usize) {
-        self.place.as_ref().map_or((1, 1), |place| place.line_and_column(place.span.start))
-    }
-
-    fn short(&self) -> String {
-        let (line, column) = self.start();
-        let hint = self.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-        format!("{}:{line}:{column}: {}{hint}", self.path, self.message)
-    }
-
-    fn to_json(&self) -> Json<'_> {
-        let (line, column) = self.start();
-        let (end_line, end_column) =
-            self.place.as_ref().map_or((1, 1), |place| place.line_and_column(place.span.end));
-        Json {
-            file: &self.path,
-            line,
-            column,
-            end_line,
-            end_column,
-            message: &self.message,
-            hint: self.hint.as_deref(),
-        }
-    }
-
-    fn pretty(&self, terminal: bool) -> String {
-        let mut diagnostic = MietteDiagnostic::new(match &self.place {
-            Some(_) => self.message.clone(),
-            None => format!("{}: {}", self.path, self.message),
-        });
-        diagnostic.help.clone_from(&self.hint);
-        let report = match &self.place {
-            Some(place) => {
-                diagnostic.labels = Some(vec![LabeledSpan::underline(place.span.clone())]);
-                Report::new(diagnostic).with_source_code(NamedSource::new(&self.path, place.text.to_owned()))
-            }
-            None => Report::new(diagnostic),
-        };
-        let theme = match (terminal, std::env::var_os("NO_COLOR").is_some()) {
-            (true, false) => GraphicalTheme::unicode(),
-            (true, true) => GraphicalTheme::unicode_nocolor(),
-            (false, _) => GraphicalTheme::none(),
-        };
-        let mut text = String::new();
-        // Writing to a String doesn't fail; the short form stands in if the span can't be shown.
-        match GraphicalReportHandler::new_themed(theme).render_report(&mut text, report.as_ref()) {
-            Ok(()) => text,
-            Err(_) => self.short(),
-        }
-    }
+fn located<'a>(folder: &Path, files: &'a ModelFiles, found: &[compatibility::Finding]) -> Vec<Finding<'a>> {
+    found.iter().map(|finding| placed(folder, files, finding.diagnostic(&files.sources))).collect()
 }
 
 fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TEXT: &str = "model: order\nfields:\n  größe: { type: txt }\n";
-
-    fn finding(span: Range<usize>) -> Finding<'static> {
-        Finding {
-            path: "models/order.yaml".into(),
-            message: "`txt` is no type".into(),
-            hint: Some("Did you mean `text`?".into()),
-            place: Some(Place::new(TEXT, span)),
-        }
-    }
-
-    #[test]
-    fn columns_count_characters() {
-        let start = TEXT.find("txt").unwrap();
-        let finding = finding(start..start + 3);
-        assert_eq!(finding.short(), "models/order.yaml:3:18: `txt` is no type (Did you mean `text`?)");
-        let json = finding.to_json();
-        assert_eq!((json.line, json.column, json.end_line, json.end_column), (3, 18, 3, 21));
-    }
-
-    #[test]
-    fn the_source_line_is_underlined() {
-        let start = TEXT.find("txt").unwrap();
-        let text = finding(start..start + 3).pretty(false);
-        for part in ["models/order.yaml:3:", "größe: { type: txt }", "Did you mean `text`?", "^"] {
-            assert!(text.contains(part), "{part} in\n{text}");
-        }
-        assert!(!text.contains('\x1b'), "no colours outside a terminal:\n{text}");
-    }
-
-    #[test]
-    fn a_span_that_is_off_is_shown_all_the_same() {
-        let inside = TEXT.find('ö').unwrap() + 1;
-        for span in
-            [inside..inside, 0..usize::MAX, Range { start: usize::MAX, end: 0 }, TEXT.len()..TEXT.len()]
-        {
-            let finding = finding(span);
-            assert!(!finding.pretty(false).is_empty());
-            finding.to_json();
-        }
-        let empty = Finding { place: Some(Place::new("", 0..9)), ..finding(0..0) };
-        assert!(empty.pretty(true).contains("`txt` is no type"));
-    }
 }

@@ -7,8 +7,10 @@
 
 mod check;
 mod config;
+mod dead_letters;
 mod logs;
 mod model_files;
+mod repartition;
 mod serve;
 mod version;
 
@@ -22,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    `check` has findings, or the server ended with an error
+  1    `check` has findings, a dead letter could not be replayed, or the server or a tool ended with an error
   2    wrong usage or configuration; nothing was started
   130  stopped at once by a second SIGINT or SIGTERM
 
@@ -46,6 +48,11 @@ enum Command {
     Serve(serve::Flags),
     /// Check the model files and report every error with its place and what would be right.
     Check(check::Flags),
+    /// Look after records that could not be used: list, show, replay, drop.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Flags),
+    /// Give the commands more partitions, while all servers are stopped.
+    Repartition(repartition::Flags),
     /// Print the configuration in force, one key per line, and where each value came from.
     Config,
     /// Print the version.
@@ -83,6 +90,8 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Serve(flags) => serve::run(file, &flags),
         Command::Check(flags) => check::run(file, &flags),
+        Command::DeadLetters(flags) => dead_letters::run(file, &flags),
+        Command::Repartition(flags) => repartition::run(file, &flags),
         Command::Config => config::show::run(file),
         Command::Version => version::run(),
     };

@@ -14,6 +14,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use writ_model::Models;
+use writ_model::compatibility::Finding;
+use writ_producers::registry;
 
 use crate::config::{Loaded, Override, Role};
 use crate::{Failure, check, config, logs};
@@ -84,6 +86,17 @@ pub(crate) enum Error {
     Stuck { roles: String, limit: Duration },
 }
 
+impl Error {
+    /// What the comparison with the registry has found, if that is why the server ended.
+    fn incompatible(&self) -> Option<&[Finding]> {
+        let Error::Role { source, .. } = self else { return None };
+        match source.downcast_ref()? {
+            registry::Error::Incompatible { findings } => Some(findings),
+            _ => None,
+        }
+    }
+}
+
 /// The error of a role, of whatever type.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -91,15 +104,22 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) fn run(file: Option<&Path>, flags: &Flags) -> Result<ExitCode, Failure> {
     let loaded = config::load(file, flags.overrides())?;
     logs::start(&loaded).map_err(Failure::usage)?;
-    let models = Arc::new(check::load(&loaded.config.app, &loaded.config.models)?);
+    let folder = loaded.config.models.clone();
+    let (models, files) = check::load(&loaded.config.app, &folder)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|source| Failure::failed(Error::Start { action: "there is no runtime", source }))?;
-    let result = runtime.block_on(serve(loaded, models));
+    let result = runtime.block_on(serve(loaded, Arc::new(models)));
     // What is left are blocking calls of tasks that were cut off; the process doesn't wait for them.
     runtime.shutdown_background();
-    result.map(|()| ExitCode::SUCCESS).map_err(Failure::failed)
+    match result {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(match error.incompatible() {
+            Some(findings) => check::incompatible(&folder, &files, findings),
+            None => Failure::failed(error),
+        }),
+    }
 }
 
 async fn serve(loaded: Loaded, models: Arc<Models>) -> Result<(), Error> {

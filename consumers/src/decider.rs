@@ -26,6 +26,10 @@
 //! 5. *Every failure takes one way out.* After any error the overlay, the producer and the consumer are thrown away,
 //!    whatever the failed commit has become, and the decider starts over from what Kafka says is committed.
 //!
+//! A record that is no command ([`unusable`]) goes to the dead letters in the same transaction, and its partition goes
+//! on. So does a command that doesn't stand where its key belongs: deciding it there would make a second writer of its
+//! aggregate, against point 1.
+//!
 //! Uniqueness across aggregates needs a second writer, that of the value; [`reservation`] has its argument.
 //!
 //! Repeats by a client (an idempotency key) are a different matter: their outcome is kept in `writ.state` beside the
@@ -59,6 +63,7 @@ mod reservation;
 mod restore;
 mod session;
 mod store;
+mod unusable;
 
 /// Pause before a failed session is started anew.
 const RETRY: Duration = Duration::from_millis(500);
@@ -129,9 +134,9 @@ impl Decider {
 
     fn run_sessions(&self, cancel: &CancellationToken) -> Result<(), Error> {
         let replier = Replier::new(&self.kafka, self.answers.clone()).map_err(Error::Options)?;
-        let mut store = None;
+        let mut open = None;
         while !cancel.is_cancelled() {
-            let store = match &mut store {
+            let store = match &mut open {
                 Some(store) => store,
                 empty => match self.open_store()? {
                     Some(opened) => empty.insert(opened),
@@ -144,8 +149,13 @@ impl Decider {
             if let Err(error) =
                 Session::start(self, store, &replier).and_then(|mut session| session.run(cancel))
             {
-                if let SessionError::Store(source) = error {
-                    return Err(Error::Store { path: self.folder.clone(), source });
+                if let SessionError::Store(source) = &error {
+                    // Closed first, then emptied if its files are wrong, and opened again: Kafka has what was in it.
+                    open = None;
+                    if source.is_damage() {
+                        store::discard(&self.folder, &source.to_string())
+                            .map_err(|source| Error::Store { path: self.folder.clone(), source })?;
+                    }
                 }
                 ::metrics::counter!(metrics::SESSIONS_FAILED).increment(1);
                 tracing::warn!(%error, "the decider starts over from the committed offsets");

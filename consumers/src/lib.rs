@@ -1,8 +1,12 @@
-//! Everything that reads Kafka and acts. Now: the [`decider`], which turns commands into events.
-//! [`group`] is how a role takes part in a consumer group.
+//! Everything that reads Kafka and acts: the [`decider`], which turns commands into events. And the operator's tools
+//! for its topics: [`dead_letters`] and [`repartition`]. [`group`] is how a role takes part in a consumer group,
+//! [`scan`] how a tool reads a topic once.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod dead_letters;
 pub mod decider;
 pub mod group;
 pub mod metrics;
+pub mod repartition;
+pub mod scan;

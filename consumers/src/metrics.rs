@@ -22,5 +22,12 @@ pub const RESERVATIONS: &str = "writ_decider_reservations_total";
 pub const UNIQUE_CONFLICTS: &str = "writ_decider_unique_conflicts_total";
 /// Answers to claims for which no command waits.
 pub const STRAY_ANSWERS: &str = "writ_decider_stray_answers_total";
+/// Gauge: records of `writ.state` that the take-over under way has still to read; 0 when there is none. In offsets, so
+/// somewhat more than records where compaction has left holes.
+pub const RESTORE_RECORDS_LEFT: &str = "writ_decider_restore_records_left";
+/// Gauge: records of `writ.state` that the last take-over had to read, in offsets.
+pub const RESTORE_RECORDS: &str = "writ_decider_restore_records";
+/// State stores that were emptied, because they were damaged or belonged to another Kafka.
+pub const STORES_DISCARDED: &str = "writ_decider_stores_discarded_total";
 /// Records of `writ.state` whose version was not above the one at hand. An alarm: see [`crate::decider`].
 pub const STALE_STATES: &str = "writ_decider_stale_states_total";

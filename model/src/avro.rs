@@ -52,8 +52,8 @@ impl EventCodec {
         })
     }
 
-    /// Decodes a datum written with `writer`, resolved to today's declaration: fields by name, new ones null or their
-    /// default, removed ones skipped. Errors: bytes that are no datum of `writer`, or a field without a value.
+    /// Decodes a datum written with `writer`, resolved to today's declaration: fields by the name they have in Avro, new
+    /// ones null or their default, removed ones skipped. Errors: bytes that are no datum of `writer`, or a field without a value.
     pub fn decode(&self, writer: &apache_avro::Schema, datum: &[u8]) -> Result<Object, Error> {
         datum::read_event(writer, &self.fields, datum).map_err(|detail| self.error(detail))
     }

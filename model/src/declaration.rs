@@ -19,6 +19,8 @@ mod identity;
 mod input;
 mod model;
 mod names;
+pub(crate) mod places;
+mod renames;
 mod report;
 mod state_machine;
 mod types;
@@ -104,6 +106,8 @@ pub struct Field {
     pub secret: bool,
     /// From `doc:`.
     pub doc: Option<String>,
+    /// The names that it had before, oldest first.
+    pub renamed_from: Vec<String>,
 }
 
 /// The type of a value with its constraints.

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::declaration::{Event, Field, Model};
-use crate::value::{Object, Timestamp, Value, object_to_json, stored_from_json};
+use crate::value::{Object, Timestamp, Value, object_to_json, stored_from_json, stored_to_json};
 
 /// The state of one aggregate after its event number `version`.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,14 +21,15 @@ pub struct State {
 }
 
 impl State {
-    /// The JSON form that `writ.state` keeps, with all members. The times are milliseconds.
-    pub fn to_json(&self) -> Json {
+    /// The JSON form that `writ.state` keeps, with all members. The times are milliseconds. Fields and their parts have
+    /// the names that they have on the wire, so that servers with yesterday's files read it too.
+    pub fn to_json(&self, model: &Model) -> Json {
         json!({
             "version": self.version,
             "deleted": self.deleted,
             "created_at": self.created_at.0,
             "updated_at": self.updated_at.0,
-            "fields": object_to_json(&self.fields),
+            "fields": stored_to_json(&model.fields, &self.fields),
         })
     }
 

@@ -83,11 +83,11 @@ fn fields_of(ty: BoxedStrategy<Type>, most: usize) -> BoxedStrategy<IndexMap<Str
     });
     vec(one, 1..=most)
         .prop_map(|list| {
-            fields(
-                list.into_iter()
-                    .enumerate()
-                    .map(|(index, field)| Field { name: format!("part_{index}"), ..field }),
-            )
+            fields(list.into_iter().enumerate().map(|(index, field)| Field {
+                name: format!("part_{index}"),
+                renamed_from: (0..index % 3).map(|old| format!("part_{index}_{old}")).collect(),
+                ..field
+            }))
         })
         .boxed()
 }

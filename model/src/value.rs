@@ -144,8 +144,9 @@ pub fn object_from_json(
     object.ok_or(errors)
 }
 
-/// Reads what [`object_to_json`] wrote, by today's declaration: constraints don't count, members that are no longer
-/// declared are dropped, added ones are null where optional, else their default.
+/// Reads what [`object_to_json`] or [`stored_to_json`] wrote, by today's declaration: constraints don't count, members that
+/// are no longer declared are dropped, added ones are null where optional, else their default, renamed ones are found under
+/// each name that they had.
 pub fn stored_from_json(
     fields: &IndexMap<String, Field>,
     json: &serde_json::Value,
@@ -153,6 +154,25 @@ pub fn stored_from_json(
     let mut errors = Vec::new();
     let object = read::members(fields, json, false, read::Mode::Stored, Path::Base(""), &mut errors);
     object.ok_or(errors)
+}
+
+/// The JSON form that is kept: fields and their parts under the names that they have on the wire.
+pub fn stored_to_json(fields: &IndexMap<String, Field>, object: &Object) -> serde_json::Value {
+    let member = |(name, value): (&String, &Value)| match fields.get(name) {
+        Some(field) => (field.wire_name().to_owned(), stored_value(&field.ty, value)),
+        None => (name.clone(), value.to_json()),
+    };
+    serde_json::Value::Object(object.iter().map(member).collect())
+}
+
+fn stored_value(ty: &Type, value: &Value) -> serde_json::Value {
+    match (ty, value) {
+        (Type::Object(fields), Value::Object(object)) => stored_to_json(fields, object),
+        (Type::List { of, .. }, Value::List(items)) => {
+            serde_json::Value::Array(items.iter().map(|item| stored_value(&of.ty, item)).collect())
+        }
+        (_, value) => value.to_json(),
+    }
 }
 
 /// The JSON form of an object.

@@ -46,7 +46,7 @@ impl Aggregate<'_> {
         let recorded = event.codec.decode(&event.codec.schema, &datum).unwrap();
         assert_eq!(recorded, decision.fields);
         let state = evolve(self.model, self.state.take(), event, &recorded, now);
-        assert_eq!(State::from_json(self.model, &state.to_json()), Ok(state.clone()));
+        assert_eq!(State::from_json(self.model, &state.to_json(self.model)), Ok(state.clone()));
         self.state = Some(state);
         Ok(decision)
     }

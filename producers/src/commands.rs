@@ -2,11 +2,15 @@
 //!
 //! Commands enter Kafka in the order of the calls of [`Commands::enqueue`], which a batch relies on. Answers come
 //! from the decider: over memory when it lives in this process, else over `writ.replies` ([`crate::replies`]); both
-//! end in [`Answers`]. At most [`MAX_IN_FLIGHT`] commands are under way; one more is refused, never queued.
+//! end in [`Answers`].
+//!
+//! The queue is bounded twice. By number: a command is under way until its outcome is there, so a decider that stands
+//! still fills it ([`Limits::commands`]). By bytes: a command's value is held only until Kafka has it, so a Kafka that
+//! stands still fills that ([`Limits::bytes`]). One command more is refused, never queued.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -18,14 +22,26 @@ use uuid::Uuid;
 
 use crate::envelope::{CommandRecord, Outcome, ReplyTo, header};
 use crate::kafka::Options;
+use crate::limits::MAX_COMMAND_BYTES;
 use crate::metrics;
 use crate::readiness::Readiness;
 use crate::topics::Topics;
 
-/// Commands under way in one process.
-pub const MAX_IN_FLIGHT: usize = 10_000;
-/// Kafka's default limit of a record, less what headers and framing take.
-pub const MAX_RECORD_BYTES: usize = 900_000;
+/// What one process may have under way.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Commands that have no outcome yet.
+    pub commands: usize,
+    /// Bytes of commands that Kafka doesn't have yet.
+    pub bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { commands: 10_000, bytes: 64 * 1024 * 1024 }
+    }
+}
+
 /// How long librdkafka tries to deliver a command before it gives up.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -46,7 +62,7 @@ pub enum Error {
     TooLarge {
         /// Bytes of the record.
         size: usize,
-        /// [`MAX_RECORD_BYTES`].
+        /// [`MAX_COMMAND_BYTES`].
         limit: usize,
     },
     /// In Kafka, but no answer within the limit: 504 with the command id.
@@ -79,6 +95,16 @@ impl Answers {
         if !claimed {
             ::metrics::counter!(metrics::ANSWERS_UNCLAIMED).increment(1);
         }
+    }
+
+    /// How long the request that waits longest has waited; zero when none does. An outcome that doesn't come shows here
+    /// long before requests end in 504.
+    pub fn oldest(&self) -> Duration {
+        let oldest =
+            self.waiting.lock().keys().filter_map(Uuid::get_timestamp).map(|taken| taken.to_unix()).min();
+        let Some((seconds, nanos)) = oldest else { return Duration::ZERO };
+        let taken = UNIX_EPOCH + Duration::new(seconds, nanos);
+        SystemTime::now().duration_since(taken).unwrap_or_default()
     }
 
     fn wait(&self, request: Uuid) -> oneshot::Receiver<Outcome> {
@@ -115,7 +141,8 @@ impl std::fmt::Debug for Commands {
 }
 
 impl Commands {
-    /// A sender of this process. It connects by itself; until `ready` says so, commands are refused at once.
+    /// A sender of this process, with the default [`Limits`]. It connects by itself; until `ready` says so, commands
+    /// are refused at once.
     ///
     /// # Errors
     /// The Kafka options are invalid.
@@ -125,6 +152,20 @@ impl Commands {
         reply_partition: i32,
         ready: watch::Receiver<Readiness>,
     ) -> Result<Self, KafkaError> {
+        Self::with_limits(options, answers, reply_partition, ready, Limits::default())
+    }
+
+    /// A sender with limits of its own, else as [`Commands::new`].
+    ///
+    /// # Errors
+    /// The Kafka options are invalid.
+    pub fn with_limits(
+        options: &Options,
+        answers: Arc<Answers>,
+        reply_partition: i32,
+        ready: watch::Receiver<Readiness>,
+        limits: Limits,
+    ) -> Result<Self, KafkaError> {
         let producer: FutureProducer = options
             .client("commands")
             .set("enable.idempotence", "true")
@@ -132,11 +173,21 @@ impl Commands {
             // An idle system sends at once; under load records gather by themselves while requests are in flight.
             .set("linger.ms", "0")
             .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
-            .set("queue.buffering.max.messages", (2 * MAX_IN_FLIGHT).to_string())
+            // More than are under way: a command whose request gave up can still be in the queue.
+            .set(
+                "queue.buffering.max.messages",
+                limits.commands.saturating_mul(2).clamp(2, 1_000_000).to_string(),
+            )
+            .set("queue.buffering.max.kbytes", limits.bytes.div_ceil(1024).clamp(1, 2_097_151).to_string())
             .create()?;
         let topic = Topics::new(&options.topic_prefix).commands();
-        let permits = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
+        let permits = Arc::new(Semaphore::new(limits.commands.min(Semaphore::MAX_PERMITS)));
         Ok(Commands { inner: Arc::new(Inner { producer, topic, reply_partition, answers, permits, ready }) })
+    }
+
+    /// How long the command that waits longest for its outcome has waited, see [`Answers::oldest`].
+    pub fn oldest(&self) -> Duration {
+        self.inner.answers.oldest()
     }
 
     /// Puts the command into the producer's queue, in the order of the calls, without waiting.
@@ -153,8 +204,8 @@ impl Commands {
             Error::Overloaded
         })?;
         let value = serde_json::to_vec(command).expect("a command record has string keys only");
-        if value.len() > MAX_RECORD_BYTES {
-            return Err(Error::TooLarge { size: value.len(), limit: MAX_RECORD_BYTES });
+        if value.len() > MAX_COMMAND_BYTES {
+            return Err(Error::TooLarge { size: value.len(), limit: MAX_COMMAND_BYTES });
         }
         let request = Uuid::now_v7();
         let reply_to =
@@ -259,6 +310,19 @@ mod tests {
         answers.complete(first, Outcome::Rejected(Rejection::NotFound));
         assert_eq!(waiting_first.await, Ok(Outcome::Rejected(Rejection::NotFound)));
         assert!(waiting_second.try_recv().is_err());
+    }
+
+    #[test]
+    fn the_oldest_request_tells_how_long_it_waits() {
+        let answers = Answers::new();
+        assert_eq!(answers.oldest(), Duration::ZERO);
+        let taken = uuid::Timestamp::from_unix(uuid::NoContext, 1_000, 0);
+        let _old = answers.wait(Uuid::new_v7(taken));
+        let _new = answers.wait(Uuid::now_v7());
+        let since_the_epoch = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let (before, oldest, after) = (since_the_epoch(), answers.oldest(), since_the_epoch());
+        let taken = Duration::from_secs(1_000);
+        assert!(before - taken <= oldest && oldest <= after - taken, "{oldest:?}");
     }
 
     #[test]

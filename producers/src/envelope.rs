@@ -41,10 +41,23 @@ pub mod header {
     pub const STEP: &str = "writ_step";
     /// On internal records of a transaction: its transactional id, so that a successor can end what was left open.
     pub const WRITER: &str = "writ_writer";
-    /// On a dead letter: why the record could not be decided.
-    pub const REASON: &str = "writ_reason";
-    /// On a dead letter: `topic:partition:offset` of the original record.
+    /// On a dead letter: `topic:partition:offset` of the original record. The first of the headers that are not the
+    /// original's own.
     pub const ORIGIN: &str = "writ_origin";
+    /// On a dead letter: why the record could not be used.
+    pub const REASON: &str = "writ_reason";
+    /// On a dead letter: JSON, what was being done and by whom, see [`Context`](crate::dead_letter::Context).
+    pub const CONTEXT: &str = "writ_context";
+    /// On a dead letter: the original's key. Absent when that was null.
+    pub const KEY: &str = "writ_key";
+    /// On a dead letter: when the original was written, milliseconds.
+    pub const TIMESTAMP: &str = "writ_timestamp";
+    /// On a dead letter: bytes of an original that is too large to be kept in it.
+    pub const LEFT_OUT: &str = "writ_left_out";
+    /// In the topic of the dead letters, on a record that is none: what became of the letter with its key.
+    pub const STATE: &str = "writ_state";
+    /// On a record that was sent again: the dead letter that it comes from.
+    pub const DEAD_LETTER: &str = "writ_dead_letter";
 }
 
 /// First byte of a value in Confluent framing: the only version there is.

@@ -20,7 +20,8 @@ pub struct Options {
     /// First part of every topic name, consumer group and transactional id. Two applications, or two tests, on one
     /// Kafka differ in it.
     pub topic_prefix: String,
-    /// Partitions of new topics. Fixed for the life of the data: keys would move to other partitions.
+    /// Partitions of new topics. With another number keys belong to other partitions, so for commands and state only
+    /// `writ repartition` changes it.
     pub partitions: i32,
     /// Replicas of new topics. Three in production, with `min.insync.replicas=2` at the broker.
     pub replication: i32,

@@ -6,3 +6,5 @@ pub const COMMANDS_IN_FLIGHT: &str = "writ_commands_in_flight";
 pub const COMMANDS_SHED: &str = "writ_commands_shed_total";
 /// Answers for which nobody waited any more.
 pub const ANSWERS_UNCLAIMED: &str = "writ_answers_unclaimed_total";
+/// Seconds for which the oldest command without an outcome has waited: above a second, no decider keeps up.
+pub const COMMANDS_OLDEST_SECONDS: &str = "writ_commands_oldest_seconds";

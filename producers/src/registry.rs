@@ -1,5 +1,8 @@
-//! The schema registry: registers event schemas before the first event is written, and finds the schema that an
-//! event was written with by the id in its frame. Speaks the Confluent API, so any compatible registry serves.
+//! The schema registry: compares the declarations with what is registered ([`versions`]), registers event schemas before
+//! the first event is written, and finds the schema that an event was written with by the id in its frame. Speaks the
+//! Confluent API, so any compatible registry serves.
+
+mod versions;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,11 +11,12 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_schema_by_id, post_schema};
 use schema_registry_converter::error::SRCError;
-use schema_registry_converter::schema_registry_common::{SchemaType, SuppliedSchema};
+use schema_registry_converter::schema_registry_common::{RawError, SchemaType, SuppliedSchema};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use writ_model::Models;
+use writ_model::compatibility::{self, Finding};
 
 use crate::readiness::Readiness;
 use crate::topics::Topics;
@@ -25,6 +29,8 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(500);
 /// Consumers of other teams read tomorrow's events with yesterday's schema, and the other way round (DESIGN 5).
 const COMPATIBILITY: &str = "FULL_TRANSITIVE";
+/// What the Confluent API says of an id that it never gave.
+const NO_SUCH_SCHEMA: u32 = 40403;
 /// Of bodies in the Confluent API.
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
@@ -53,7 +59,18 @@ pub enum Error {
         /// What happened.
         detail: String,
     },
-    /// The registry refuses the schema: trying again changes nothing.
+    /// Events have changed in a way that breaks what is there: trying again changes nothing.
+    #[error(
+        "{} in the models would break the reading of events: {}. `writ check --against` shows every one with its place \
+         and the way out",
+        match findings.len() { 1 => "a change".to_owned(), many => format!("{many} changes") },
+        findings.first().map_or("", |finding| finding.message.as_str())
+    )]
+    Incompatible {
+        /// Every one, at least one.
+        findings: Vec<Finding>,
+    },
+    /// The registry refuses the schema although our comparison let it pass: trying again changes nothing.
     #[error(
         "the registry refuses the schema of {subject}: {detail}. Readers of the event could not read both the old and \
          the new form; give new fields a `default` or make them `optional`, or emit a new event"
@@ -162,10 +179,14 @@ impl Registry {
             return Ok(schema.clone());
         }
         let registered = get_schema_by_id(id, &self.inner.settings).await.map_err(|error| {
-            if error.retriable {
-                self.unavailable(describe(&error))
-            } else {
-                Error::Schema { id, detail: describe(&error) }
+            // Anything else, and be it a 404 of a proxy, may pass; an event is given up on only for this.
+            let known =
+                std::error::Error::source(&error).and_then(|source| source.downcast_ref::<RawError>());
+            match known {
+                Some(RawError { error_code: NO_SUCH_SCHEMA, .. }) => {
+                    Error::Schema { id, detail: describe(&error) }
+                }
+                _ => self.unavailable(describe(&error)),
             }
         })?;
         let schema = apache_avro::Schema::parse_str(&registered.schema)
@@ -175,11 +196,11 @@ impl Registry {
         Ok(schema)
     }
 
-    /// Registers the schemas as soon as the registry is there, hands their ids over, and then reports whether the
-    /// registry answers, until cancelled.
+    /// Compares and registers the schemas as soon as the registry is there, hands their ids over, and then reports whether
+    /// the registry answers, until cancelled.
     ///
     /// # Errors
-    /// [`Error::Refused`]: an event has changed in a way that breaks its readers.
+    /// [`Error::Incompatible`] or [`Error::Refused`]: an event has changed in a way that breaks its readers.
     pub async fn watch(
         &self,
         models: &Models,
@@ -193,6 +214,7 @@ impl Registry {
                 if ids.borrow().is_some() {
                     return self.ping().await;
                 }
+                self.compare(models, topics).await?;
                 self.register(models, topics).await.map(|registered| drop(ids.send_replace(Some(registered))))
             };
             let Some(answer) = cancel.run_until_cancelled(ask).await else { return Ok(()) };
@@ -201,7 +223,7 @@ impl Registry {
                     crate::readiness::report(&readiness, "the schema registry", Readiness::Ready);
                     PROBE_INTERVAL
                 }
-                Err(error @ Error::Refused { .. }) => return Err(error),
+                Err(error @ (Error::Incompatible { .. } | Error::Refused { .. })) => return Err(error),
                 Err(error) => {
                     let waiting = Readiness::Waiting(error.to_string());
                     crate::readiness::report(&readiness, "the schema registry", waiting);
@@ -213,6 +235,28 @@ impl Registry {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// Nothing is registered before it is known that every event that is there can still be read.
+    async fn compare(&self, models: &Models, topics: &Topics) -> Result<(), Error> {
+        let comparison = compatibility::compare(models, &self.registered(models, topics).await?);
+        for finding in &comparison.findings {
+            tracing::error!(
+                model = finding.model,
+                event = finding.event,
+                field = finding.path.join("."),
+                hint = finding.hint,
+                "{}",
+                finding.message
+            );
+        }
+        if !comparison.findings.is_empty() {
+            return Err(Error::Incompatible { findings: comparison.findings });
+        }
+        for change in &comparison.changes {
+            tracing::info!(%change, "the declarations have changed, in a way that every reader bears");
+        }
+        Ok(())
     }
 
     async fn ping(&self) -> Result<(), Error> {

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::commands::Answers;
 use crate::envelope::{Outcome, ReplyTo, header};
 use crate::kafka::{Options, REQUEST_TIMEOUT};
+use crate::limits::MAX_RECORD_BYTES;
 use crate::topics::{REPLY_PARTITIONS, Topics};
 
 /// How often the reader looks whether it must end.
@@ -103,8 +104,14 @@ impl std::fmt::Debug for Replier {
 impl Replier {
     /// `answers` are the requests of this process. Errors: the Kafka options are invalid.
     pub fn new(options: &Options, answers: Arc<Answers>) -> Result<Self, KafkaError> {
-        let producer =
-            options.client("answers").set("acks", "1").set("message.timeout.ms", "10000").create()?;
+        let producer = options
+            .client("answers")
+            .set("acks", "1")
+            .set("message.timeout.ms", "10000")
+            .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
+            // Answers are a courtesy: what can't leave in time must not fill the memory.
+            .set("queue.buffering.max.kbytes", "65536")
+            .create()?;
         Ok(Replier { answers, topic: Topics::new(&options.topic_prefix).replies(), producer })
     }
 

@@ -22,6 +22,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::{ClientContext, Message, TopicPartitionList};
 
 use crate::kafka::Options;
+use crate::limits::MAX_RECORD_BYTES;
 
 /// A transaction that its producer abandoned is aborted by the broker after this: it bounds how long readers wait
 /// behind a killed decider.
@@ -123,6 +124,7 @@ impl TransactionalProducer {
             .set("linger.ms", "0")
             .set("compression.type", "lz4")
             .set("queue.buffering.max.messages", "200000")
+            .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
             .create_with_context(Deliveries(deliveries.clone()))
             .map_err(|source| Error { step: "creating the producer", source })?;
         producer
@@ -224,10 +226,24 @@ impl Transaction<'_> {
         group: &ConsumerGroupMetadata,
     ) -> Result<Vec<Written>, Error> {
         self.drain()?;
-        let TransactionalProducer { producer, deliveries, .. } = &*self.producer;
-        producer
+        self.producer
+            .producer
             .send_offsets_to_transaction(offsets, group, STEP_TIMEOUT)
             .map_err(|source| Error { step: "send_offsets_to_transaction", source })?;
+        self.end()
+    }
+
+    /// The same without offsets: for records that answer to no consumed ones.
+    ///
+    /// # Errors
+    /// The outcome is open: read it from the topics.
+    pub fn commit_records(mut self) -> Result<Vec<Written>, Error> {
+        self.drain()?;
+        self.end()
+    }
+
+    fn end(self) -> Result<Vec<Written>, Error> {
+        let TransactionalProducer { producer, deliveries, .. } = &*self.producer;
         producer
             .commit_transaction(STEP_TIMEOUT)
             .map_err(|source| Error { step: "commit_transaction", source })?;

@@ -35,7 +35,12 @@ pub async fn run(
         };
         match made {
             Ok(()) => break,
-            Err(error @ topics::Error::PartitionsChanged { .. }) => return Err(error),
+            Err(
+                error @ (topics::Error::PartitionsChanged { .. }
+                | topics::Error::RepartitionUnfinished { .. }),
+            ) => {
+                return Err(error);
+            }
             Err(error) => report(&readiness, "Kafka", Readiness::Waiting(error.to_string())),
         }
         if cancel.run_until_cancelled(tokio::time::sleep(RETRY)).await.is_none() {

@@ -2,10 +2,11 @@
 
 /// Events written to rows, by `model`.
 pub(crate) const APPLIED: &str = "writ_projector_events_total";
-/// Events whose version is not the row's next one. Above zero is an alarm: a second writer, or lost rows.
+/// Events whose version the row has already. Above zero is an alarm: a second writer.
 pub(crate) const SKIPPED: &str = "writ_projector_events_skipped_total";
-/// Events that can't be decoded, counted at each try.
-pub(crate) const UNDECODABLE: &str = "writ_projector_events_undecodable_total";
+/// Events that went to the dead letters, by `reason`: `undecodable`, `refused` (by PostgreSQL), `waits` (for an earlier
+/// event of its aggregate). Above zero, some rows are older than their events.
+pub(crate) const DEAD_LETTERS: &str = "writ_projector_dead_letters_total";
 /// Batches that another owner of the partition was faster with.
 pub(crate) const FENCED: &str = "writ_projector_batches_fenced_total";
 /// Seconds that a batch took, from its first statement to the commit.

@@ -20,13 +20,33 @@
 //!
 //! Against duplicates *within* the topic, the first event with a version wins (`rows.rs`).
 //!
+//! # An event that can't be applied
+//!
+//! It never stops its partition. It goes to the dead letters (`letters.rs`) when no later try can help as things are: it
+//! is no event of this model, the registry says that its schema doesn't exist, PostgreSQL refuses its values. A server
+//! that is away is no such reason: its partition waits.
+//!
+//! Passing it over leaves a hole in its aggregate's history, and folding the next event onto a hole would make a row
+//! that was never true. So the row stays at the version before the hole: old, but true. The next event has a version
+//! that isn't the row's next one, so it goes to the dead letters too, as one that *waits*, and so does every later event
+//! of that aggregate; all others go on. Replayed in order ([`replay`]) they heal the row: the first is applied once
+//! models or registry can read it, and then each is the next one for its successor. The version decides at every step,
+//! so replaying too early, twice or in the wrong order changes nothing.
+//!
+//! The letters are written before the transaction commits that moves the offset past their events: a crash between the
+//! two writes them again, and they are the same letters, since the place of the event is their key.
+//!
+//! # Failures
+//!
 //! Anything that fails leaves through one door: the batch is dropped, the reason stands in readiness, and after a
 //! pause the tables are checked, the offsets read, and the consumer is set to them. That is also how a dropped schema
 //! comes back: no tables, so they are made; no offsets, so everything is read from the beginning.
 
 mod batch;
 mod kafka;
+mod letters;
 mod offsets;
+pub mod replay;
 mod rows;
 mod work;
 

@@ -6,13 +6,14 @@
 //!
 //! [`ensure`] may run in many processes at once: an advisory lock lets one after the other through, and each finds its
 //! work done or does it. Nothing here deletes data: a removed field's column stays,
-//! unread.
+//! unread, and a renamed field's column is renamed.
 
 mod alter;
 mod derive;
 mod json;
 mod kind;
 mod name;
+mod rename;
 
 pub use alter::{Error, ensure};
 pub use derive::{Column, Table};

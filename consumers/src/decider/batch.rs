@@ -1,13 +1,17 @@
 //! One batch, decided in memory: every command in order, each seeing what the ones before it did. Writes nothing.
 
 use std::collections::HashMap;
+use std::error::Error;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use writ_model::decide::Request;
 use writ_model::{Model, Models, Rejection, State, decide};
-use writ_producers::envelope::{CommandRecord, Outcome, ReplyTo};
+use writ_producers::dead_letter::{Author, Letter, Origin, Original};
+use writ_producers::envelope::{CommandRecord, Outcome, ReplyTo, header};
+use writ_producers::limits::MAX_TRANSACTION_BYTES;
 use writ_producers::registry::SchemaIds;
 use writ_producers::topics::Topics;
 
@@ -15,6 +19,7 @@ use super::event::Event;
 use super::reservation::{Queue, Step};
 use super::session::SessionError;
 use super::store::Partition;
+use super::unusable;
 use crate::metrics;
 
 /// A record of `writ.commands` as it was read.
@@ -22,26 +27,33 @@ use crate::metrics;
 pub(super) struct Command {
     pub(super) partition: i32,
     pub(super) offset: i64,
-    pub(super) key: Vec<u8>,
-    pub(super) value: Vec<u8>,
     pub(super) reply_to: Option<ReplyTo>,
-    /// Another decider's word about a reservation, see [`super::reservation`].
-    pub(super) is_step: bool,
+    pub(super) original: Original,
+}
+
+/// Where a decider sits: what its dead letters say of it, and what tells whether a record stands in the right place.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) author: Author,
+    /// Of `writ.commands`.
+    pub(super) partitions: i32,
 }
 
 /// What a batch will write and answer.
 #[derive(Debug, Default)]
 pub(super) struct Decided {
     pub(super) events: Vec<Event>,
-    /// The last state of each changed aggregate, by key.
-    pub(super) states: IndexMap<String, (i32, State)>,
+    /// The last state of each changed aggregate with its partition and model, by key.
+    pub(super) states: IndexMap<String, (i32, Arc<Model>, State)>,
     /// Other records of `writ.state`, by key: partition and last value.
     pub(super) records: IndexMap<String, (i32, Option<Vec<u8>>)>,
     /// Steps of reservations for `writ.commands`, with their keys.
     pub(super) steps: Vec<(String, Step)>,
     pub(super) outcomes: Vec<Remembered>,
     pub(super) answers: Vec<(ReplyTo, Answer)>,
-    pub(super) dead_letters: Vec<DeadLetter>,
+    pub(super) dead_letters: Vec<Letter>,
+    /// How large the transaction becomes, about.
+    pub(super) bytes: usize,
     /// The latest time of a command: what outcomes expire by.
     pub(super) now: i64,
 }
@@ -85,15 +97,6 @@ impl StoredOutcome {
     }
 }
 
-/// A command that can't even be read.
-#[derive(Debug)]
-pub(super) struct DeadLetter {
-    pub(super) key: Vec<u8>,
-    pub(super) value: Vec<u8>,
-    pub(super) reason: String,
-    pub(super) origin: String,
-}
-
 /// A command whose turn it is, or will be, and where its answer goes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Turn {
@@ -107,6 +110,7 @@ pub(super) struct Deciding<'a> {
     schemas: &'a SchemaIds,
     topics: &'a Topics,
     owned: &'a HashMap<i32, Partition>,
+    pub(super) desk: &'a Desk,
     /// Aggregates that this batch has touched; `None`: it doesn't exist.
     overlay: HashMap<String, Option<State>>,
     /// Of aggregates that this batch has touched: the command that waits for a reservation, and those behind it.
@@ -122,17 +126,24 @@ impl<'a> Deciding<'a> {
         schemas: &'a SchemaIds,
         topics: &'a Topics,
         owned: &'a HashMap<i32, Partition>,
+        desk: &'a Desk,
     ) -> Self {
         Deciding {
             models,
             schemas,
             topics,
             owned,
+            desk,
             overlay: HashMap::new(),
             queues: HashMap::new(),
             fresh: HashMap::new(),
             decided: Decided { now: i64::MIN, ..Decided::default() },
         }
+    }
+
+    /// No further command should be added to this transaction.
+    pub(super) fn is_full(&self) -> bool {
+        self.decided.bytes >= MAX_TRANSACTION_BYTES
     }
 
     pub(super) fn finish(self) -> Decided {
@@ -141,13 +152,13 @@ impl<'a> Deciding<'a> {
 
     /// Decides one record. Errors: the store can't be read; the whole batch is then dropped.
     pub(super) fn decide(&mut self, record: &Command) -> Result<(), SessionError> {
-        if record.is_step {
+        if record.original.header(header::STEP).is_some() {
             return self.step(record);
         }
-        let command: CommandRecord = match serde_json::from_slice(&record.value) {
+        let command = match unusable::read(record, self.models, self.desk.partitions) {
             Ok(command) => command,
             Err(error) => {
-                self.bury(record, error.to_string());
+                self.bury(record, error);
                 return Ok(());
             }
         };
@@ -205,7 +216,8 @@ impl<'a> Deciding<'a> {
         let key = command.key();
         self.release(&key, holds.into_iter().filter(|key| !wants.contains(key)));
         self.overlay.insert(key.clone(), Some(state.clone()));
-        self.decided.states.insert(key, (partition, state));
+        self.decided.states.insert(key, (partition, model.clone(), state));
+        self.decided.bytes += event.bytes;
         self.decided.events.push(event);
         self.settle(partition, turn, Ok(self.decided.events.len() - 1));
         Ok(())
@@ -304,22 +316,26 @@ impl<'a> Deciding<'a> {
         self.decided.answers.extend(to.map(|to| (to, answer)));
     }
 
-    pub(super) fn bury(&mut self, record: &Command, reason: String) {
+    pub(super) fn bury(&mut self, record: &Command, error: impl Into<Box<dyn Error + Send + Sync>>) {
+        let error = error.into();
         count("", "undecodable");
-        let origin = format!("{}:{}:{}", self.topics.commands(), record.partition, record.offset);
-        tracing::error!(
-            kafka.origin = origin,
-            reason,
-            "a command can't be read; it goes to the dead letters"
-        );
-        let detail = format!("the command could not be read: {reason}");
-        self.answer(record.reply_to, Answer::Known(Outcome::Rejected(Rejection::Failed { detail })));
-        self.decided.dead_letters.push(DeadLetter {
-            key: record.key.clone(),
-            value: record.value.clone(),
-            reason,
+        let (partition, offset) = (record.partition, record.offset);
+        let origin = Origin { topic: self.topics.commands(), partition, offset };
+        let letter = Letter::new(
             origin,
-        });
+            record.original.clone(),
+            &self.desk.author,
+            "deciding a record of the commands",
+            error.as_ref(),
+        );
+        tracing::error!(
+            kafka.origin = %letter.origin,
+            reason = letter.reason,
+            "a record is no command; it goes to the dead letters"
+        );
+        let detail = format!("the command could not be read: {}", letter.reason);
+        self.answer(record.reply_to, Answer::Known(Outcome::Rejected(Rejection::Failed { detail })));
+        self.decided.dead_letters.push(letter);
     }
 }
 

@@ -63,8 +63,8 @@ pub(super) fn commit(
             headers: Some(event.headers.clone()),
         })?);
     }
-    for (key, (partition, state)) in decided.states {
-        let value = serde_json::to_vec(&state.to_json()).expect("a state has string keys only");
+    for (key, (partition, model, state)) in decided.states {
+        let value = serde_json::to_vec(&state.to_json(&model)).expect("a state has string keys only");
         changes.write(&mut transaction, partition, Change { key, value: Some(value), since: None })?;
     }
     for (key, (partition, value)) in decided.records {
@@ -82,16 +82,14 @@ pub(super) fn commit(
             headers: Some(named(headers)),
         })?;
     }
-    for dead in &decided.dead_letters {
-        let headers = OwnedHeaders::new_with_capacity(2)
-            .insert(Header { key: header::REASON, value: Some(&dead.reason) })
-            .insert(Header { key: header::ORIGIN, value: Some(&dead.origin) });
+    for letter in decided.dead_letters {
+        let letter = letter.encode();
         transaction.write(Record {
             topic: &topics.dead_letters(),
             partition: None,
-            key: &dead.key,
-            value: Some(&dead.value),
-            headers: Some(headers),
+            key: letter.key.as_bytes(),
+            value: letter.value.as_deref(),
+            headers: Some(letter.headers),
         })?;
     }
     let oldest = decided.now.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));

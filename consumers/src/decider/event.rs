@@ -4,6 +4,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use uuid::Uuid;
 use writ_model::{Decision, Model, Rejection, State, Timestamp, evolve, value};
 use writ_producers::envelope::{CommandRecord, EventSummary, frame, header};
+use writ_producers::limits::check_decision;
 use writ_producers::registry::SchemaIds;
 use writ_producers::topics::Topics;
 
@@ -19,10 +20,13 @@ pub(super) struct Event {
     pub(super) aggregate: Uuid,
     pub(super) state: serde_json::Value,
     pub(super) created: bool,
+    /// What it and all that follows from it take in the transaction.
+    pub(super) bytes: usize,
 }
 
 impl Event {
-    /// The event of `decision` on `state`, and the state after it. Errors: a value that its schema can't hold.
+    /// The event of `decision` on `state`, and the state after it. Errors: a value that its schema can't hold, or one of
+    /// both is larger than Kafka takes.
     pub(super) fn of(
         (topics, schemas): (&Topics, &SchemaIds),
         model: &Model,
@@ -47,6 +51,9 @@ impl Event {
             time: now.to_string(),
             data: value::object_to_json(&decision.fields),
         };
+        let public_state = if state.deleted { serde_json::Value::Null } else { state.public_json() };
+        let bytes = check_decision(&value, &summary.data, &public_state)
+            .map_err(|error| Rejection::Failed { detail: error.to_string() })?;
         let event = Event {
             topic: topics.events(&model.name),
             model: model.name.clone(),
@@ -55,8 +62,9 @@ impl Event {
             headers: headers(command, &summary, &model.app, &schemas.url(schema)),
             summary,
             aggregate: command.aggregate,
-            state: if state.deleted { serde_json::Value::Null } else { state.public_json() },
+            state: public_state,
             created: event.creates,
+            bytes,
         };
         Ok((event, state))
     }

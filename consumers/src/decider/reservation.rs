@@ -44,6 +44,7 @@ use writ_producers::envelope::CommandRecord;
 
 use super::batch::{Command, Deciding, Turn, keys};
 use super::session::SessionError;
+use super::unusable;
 use crate::metrics;
 
 const PENDING: &str = "@pending/";
@@ -74,6 +75,8 @@ pub(super) enum Step {
         /// Nobody else holds it.
         granted: bool,
     },
+    /// To the aggregate, from itself: decide what waits, which was too much for one transaction.
+    GoOn,
 }
 
 /// Value of a reservation in `writ.state`.
@@ -93,7 +96,8 @@ pub(super) struct Pending {
     claimed: String,
 }
 
-/// The commands of one aggregate that can't be decided yet. Nothing waits without a pending one.
+/// The commands of one aggregate that can't be decided yet. Behind no pending one they wait for [`Step::GoOn`]; then
+/// the record of the pending one says null.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pending: Option<Pending>,
@@ -111,7 +115,8 @@ impl Deciding<'_> {
         if self.models.get(&command.model).is_none_or(|model| model.uniques.is_empty()) {
             return Ok(false);
         }
-        Ok(self.queue(partition, &command.key())?.pending.is_some())
+        let queue = self.queue(partition, &command.key())?;
+        Ok(queue.pending.is_some() || !queue.waiting.is_empty())
     }
 
     /// Puts a command behind the pending one of its aggregate.
@@ -147,12 +152,10 @@ impl Deciding<'_> {
 
     /// Takes one step that another decider, or this one, has written.
     pub(super) fn step(&mut self, record: &Command) -> Result<(), SessionError> {
-        let key = String::from_utf8(record.key.clone()).map_err(|error| error.to_string());
-        let step = serde_json::from_slice(&record.value).map_err(|error| error.to_string());
-        let (key, step) = match key.and_then(|key| Ok((key, step?))) {
+        let (key, step) = match unusable::read_step(record, self.desk.partitions) {
             Ok(read) => read,
-            Err(reason) => {
-                self.bury(record, reason);
+            Err(error) => {
+                self.bury(record, error);
                 return Ok(());
             }
         };
@@ -166,6 +169,13 @@ impl Deciding<'_> {
             }
             Step::Answer { reservation, command, granted } => {
                 self.resume(record.partition, &key, reservation, command, granted)
+            }
+            Step::GoOn => {
+                if self.queue(record.partition, &key)?.pending.is_none() {
+                    self.put(record.partition, format!("{PENDING}{key}"), None);
+                    self.go_on(record.partition, &key)?;
+                }
+                Ok(())
             }
         }
     }
@@ -235,8 +245,14 @@ impl Deciding<'_> {
     /// Decides what has waited, until a command has to wait again.
     fn go_on(&mut self, partition: i32, aggregate: &str) -> Result<(), SessionError> {
         loop {
+            let is_full = self.is_full();
             let queue = self.queue(partition, aggregate)?;
             if queue.pending.is_some() {
+                return Ok(());
+            }
+            if is_full && !queue.waiting.is_empty() {
+                self.put(partition, format!("{PENDING}{aggregate}"), Some(json(&None::<Pending>)));
+                self.decided.steps.push((aggregate.to_owned(), Step::GoOn));
                 return Ok(());
             }
             let Some((offset, turn)) = queue.waiting.pop_front() else { return Ok(()) };
@@ -300,7 +316,7 @@ impl Deciding<'_> {
             let mut queue = Queue::default();
             let pending = format!("{PENDING}{aggregate}");
             if let Some(value) = store.get(&pending)? {
-                queue.pending = Some(own(&pending, &value)?);
+                queue.pending = own(&pending, &value)?;
                 let prefix = format!("{WAITING}{aggregate}/");
                 for record in store.scan(&prefix) {
                     let (key, value) = record?;
@@ -314,6 +330,7 @@ impl Deciding<'_> {
     }
 
     fn put(&mut self, partition: i32, key: String, value: Option<Vec<u8>>) {
+        self.decided.bytes += key.len() + value.as_ref().map_or(0, Vec::len);
         self.decided.records.insert(key, (partition, value));
     }
 }

@@ -1,7 +1,7 @@
 //! Taking over partitions: the store is brought up to the end of `writ.state`, as point 3 of the argument in
 //! [`crate::decider`] demands.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -9,8 +9,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::Deserialize;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use writ_producers::kafka::{self, REQUEST_TIMEOUT};
+use writ_producers::readiness::Readiness;
 use writ_producers::topics::Topics;
 
 use super::abandoned;
@@ -23,8 +25,10 @@ use crate::metrics;
 
 /// Records per write to the store.
 const CHUNK: usize = 5_000;
+/// How often progress is shown.
+const TELL: Duration = Duration::from_millis(250);
 /// How often progress is logged.
-const PROGRESS: Duration = Duration::from_secs(5);
+const LOG: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(100);
 const PENDING_PAUSE: Duration = Duration::from_millis(20);
 
@@ -44,6 +48,7 @@ pub(super) fn restore(
     member: &BaseConsumer<Membership>,
     store: &Store,
     partitions: &[i32],
+    readiness: &watch::Sender<Readiness>,
     cancel: &CancellationToken,
 ) -> Result<Restored, SessionError> {
     let mut restored = Restored { partitions: HashMap::new(), next: BTreeMap::new(), records: 0 };
@@ -59,7 +64,7 @@ pub(super) fn restore(
     let state_ends = ends(&uncommitted, &topic, partitions)?;
     await_decided(&committed, &topic, &state_ends, cancel)?;
     let mut assignment = TopicPartitionList::new();
-    let mut behind = HashSet::new();
+    let mut behind = HashMap::new();
     for (number, end) in state_ends {
         let partition = store.partition(number)?;
         let mut checkpoint = partition.checkpoint()?;
@@ -76,13 +81,16 @@ pub(super) fn restore(
         }
         if checkpoint < end {
             assignment.add_partition_offset(&topic, number, Offset::Offset(checkpoint))?;
-            behind.insert(number);
+            behind.insert(number, Span { next: checkpoint, end });
         }
         restored.partitions.insert(number, partition);
     }
     if !behind.is_empty() {
         committed.assign(&assignment)?;
-        restored.records = read_to_the_end(&committed, &topic, &restored.partitions, behind, cancel)?;
+        let total = behind.values().map(|span| span.left()).sum();
+        let mut progress = Progress::start(readiness, partitions.len(), total);
+        restored.records =
+            read_to_the_end(&committed, &topic, &restored.partitions, behind, &mut progress, cancel)?;
     }
     for (number, end) in ends(&uncommitted, &topics.commands(), partitions)? {
         let next = next_undecided(&restored.partitions[&number])?;
@@ -117,6 +125,8 @@ pub(super) fn reader(options: &kafka::Options, isolation: &str) -> Result<BaseCo
         // The end of a partition is reported by an empty fetch; it needs no long wait.
         .set("fetch.wait.max.ms", "10")
         .set("queued.max.messages.kbytes", "32768")
+        // When that is full, fetching pauses; by default for a second, in which the queue runs empty.
+        .set("fetch.queue.backoff.ms", "5")
         .create()
 }
 
@@ -193,11 +203,12 @@ fn read_to_the_end(
     consumer: &BaseConsumer,
     topic: &str,
     partitions: &HashMap<i32, Partition>,
-    mut behind: HashSet<i32>,
+    mut behind: HashMap<i32, Span>,
+    progress: &mut Progress<'_>,
     cancel: &CancellationToken,
 ) -> Result<u64, SessionError> {
     let mut pending: HashMap<i32, (Vec<Change>, i64)> = HashMap::new();
-    let (mut records, mut told) = (0, Instant::now());
+    let mut records = 0;
     while !behind.is_empty() {
         if cancel.is_cancelled() {
             return Err(SessionError::Restore("shut down meanwhile".into()));
@@ -206,9 +217,12 @@ fn read_to_the_end(
             None => {}
             Some(Ok(record)) => {
                 let number = record.partition();
-                let Some(partition) = partitions.get(&number) else { continue };
+                let (Some(partition), Some(span)) = (partitions.get(&number), behind.get_mut(&number)) else {
+                    continue;
+                };
                 let (changes, next) = pending.entry(number).or_default();
                 *next = record.offset() + 1;
+                progress.read(span.advance(*next));
                 changes.extend(change_of(&record));
                 records += 1;
                 if changes.len() >= CHUNK {
@@ -221,22 +235,110 @@ fn read_to_the_end(
                 {
                     apply(partition, &mut changes, next)?;
                 }
-                behind.remove(&number);
+                if let Some(mut span) = behind.remove(&number) {
+                    progress.read(span.advance(span.end));
+                }
             }
             Some(Err(error)) => return Err(error.into()),
         }
-        if told.elapsed() > PROGRESS {
-            told = Instant::now();
+        progress.tell(topic);
+    }
+    ::metrics::counter!(metrics::RECORDS_RESTORED).increment(records);
+    Ok(records)
+}
+
+/// The offsets of a partition that are still to be read.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    next: i64,
+    end: i64,
+}
+
+impl Span {
+    fn left(self) -> u64 {
+        u64::try_from(self.end - self.next).unwrap_or(0)
+    }
+
+    /// Moves to `next`, at most to the end. By how much.
+    fn advance(&mut self, next: i64) -> u64 {
+        let before = self.left();
+        self.next = self.next.max(next).min(self.end);
+        before - self.left()
+    }
+}
+
+/// How far a take-over is, for the log, the metrics and the readiness.
+struct Progress<'a> {
+    readiness: &'a watch::Sender<Readiness>,
+    partitions: usize,
+    total: u64,
+    left: u64,
+    started: Instant,
+    told: Instant,
+    logged: Instant,
+}
+
+impl<'a> Progress<'a> {
+    fn start(readiness: &'a watch::Sender<Readiness>, partitions: usize, total: u64) -> Self {
+        let now = Instant::now();
+        ::metrics::gauge!(metrics::RESTORE_RECORDS).set(total as f64);
+        ::metrics::gauge!(metrics::RESTORE_RECORDS_LEFT).set(total as f64);
+        Progress { readiness, partitions, total, left: total, started: now, told: now, logged: now }
+    }
+
+    fn read(&mut self, records: u64) {
+        self.left -= records;
+    }
+
+    fn tell(&mut self, topic: &str) {
+        if self.told.elapsed() < TELL {
+            return;
+        }
+        self.told = Instant::now();
+        ::metrics::gauge!(metrics::RESTORE_RECORDS_LEFT).set(self.left as f64);
+        let text = describe(self.partitions, self.total - self.left, self.total);
+        self.readiness.send_replace(Readiness::Waiting(text));
+        if self.logged.elapsed() > LOG {
+            self.logged = Instant::now();
             tracing::info!(
                 kafka.topic = topic,
-                decider.restored_records = records,
-                decider.partitions_left = behind.len(),
+                decider.partitions = self.partitions,
+                decider.restore_total = self.total,
+                decider.restore_left = self.left,
+                decider.restore_per_second = self.rate(),
                 "taking over partitions"
             );
         }
     }
-    ::metrics::counter!(metrics::RECORDS_RESTORED).increment(records);
-    Ok(records)
+
+    fn rate(&self) -> u64 {
+        ((self.total - self.left) as f64 / self.started.elapsed().as_secs_f64().max(0.001)) as u64
+    }
+}
+
+impl Drop for Progress<'_> {
+    /// Also when the take-over failed: another one begins with its own count.
+    fn drop(&mut self) {
+        ::metrics::gauge!(metrics::RESTORE_RECORDS_LEFT).set(0.0);
+    }
+}
+
+fn describe(partitions: usize, read: u64, total: u64) -> String {
+    let plural = if partitions == 1 { "" } else { "s" };
+    format!("taking over {partitions} partition{plural}: {} of {} records", grouped(read), grouped(total))
+}
+
+/// `1,200,000`
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// Writes the changes that are news. First wins by version: a state that isn't above the one at hand is a defect
@@ -261,6 +363,9 @@ fn apply(partition: &Partition, changes: &mut Vec<Change>, checkpoint: i64) -> R
                 continue;
             }
             latest.insert(change.key.clone(), Some(version));
+        } else if change.value.is_none() {
+            // It moved to another partition, see `crate::repartition`; it may come back with the version that it had.
+            latest.insert(change.key.clone(), None);
         }
         news.push(change);
     }
@@ -281,4 +386,24 @@ fn change_of(record: &impl Message) -> Option<Change> {
     let value = record.payload().map(<[u8]>::to_vec);
     let since = value.as_deref().and_then(StoredOutcome::time_of);
     Some(Change { key, value, since })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_told_in_records() {
+        assert_eq!(
+            describe(12, 1_200_000, 5_000_000),
+            "taking over 12 partitions: 1,200,000 of 5,000,000 records"
+        );
+        assert_eq!(describe(1, 0, 999), "taking over 1 partition: 0 of 999 records");
+    }
+
+    #[test]
+    fn offsets_beyond_the_end_or_seen_before_count_nothing() {
+        let mut span = Span { next: 10, end: 20 };
+        assert_eq!((span.advance(15), span.advance(12), span.advance(30), span.left()), (5, 0, 5, 0));
+    }
 }

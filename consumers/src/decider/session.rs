@@ -5,16 +5,18 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::Message;
 use tokio_util::sync::CancellationToken;
-use writ_producers::envelope::{Outcome, ReplyTo, header};
+use writ_producers::dead_letter::{Author, Original};
+use writ_producers::envelope::{Outcome, ReplyTo};
 use writ_producers::kafka;
+use writ_producers::limits::MAX_BATCH_BYTES;
 use writ_producers::readiness::Readiness;
 use writ_producers::replies::{Replier, address_of};
 use writ_producers::topics::Topics;
 use writ_producers::transaction::{self, TransactionalProducer};
 
-use super::batch::{Command, Decided, Deciding};
+use super::batch::{Command, Decided, Deciding, Desk};
 use super::store::{self, Partition, Store};
 use super::{Decider, commit, constraints, restore};
 use crate::group::{Change, Membership};
@@ -55,6 +57,7 @@ pub(super) struct Session<'a> {
     store: &'a Store,
     replier: &'a Replier,
     topics: Topics,
+    desk: Desk,
     consumer: BaseConsumer<Membership>,
     /// Used in turn, see [`PRODUCERS`].
     producers: Vec<TransactionalProducer>,
@@ -100,6 +103,10 @@ impl<'a> Session<'a> {
             decider,
             store,
             replier,
+            desk: Desk {
+                author: Author::new(topics.decider_group(), store.node().to_string()),
+                partitions: decider.kafka.partitions,
+            },
             topics,
             consumer,
             producers,
@@ -122,8 +129,8 @@ impl<'a> Session<'a> {
 
     /// Everything that is there, up to a batch; waits only for the first record.
     fn poll_batch(&mut self, cancel: &CancellationToken) -> Result<Vec<Command>, SessionError> {
-        let mut commands = Vec::new();
-        while commands.len() < self.decider.options.max_batch {
+        let (mut commands, mut bytes) = (Vec::new(), 0);
+        while commands.len() < self.decider.options.max_batch && bytes < MAX_BATCH_BYTES {
             let wait = if commands.is_empty() { POLL } else { Duration::ZERO };
             let polled = self.consumer.poll(wait);
             let changes = self.consumer.context().take();
@@ -132,10 +139,8 @@ impl<'a> Session<'a> {
                 Some(Ok(record)) => Some(Command {
                     partition: record.partition(),
                     offset: record.offset(),
-                    key: record.key().unwrap_or_default().to_vec(),
-                    value: record.payload().unwrap_or_default().to_vec(),
                     reply_to: address_of(&record),
-                    is_step: is_step(&record),
+                    original: Original::of(&record),
                 }),
                 Some(Err(error)) => {
                     poll_failure(error)?;
@@ -145,12 +150,15 @@ impl<'a> Session<'a> {
             if !changes.is_empty() {
                 // What was read before belongs to the old assignment; its offsets are not committed, so the owner,
                 // whoever it is now, reads it again. The record of this very poll came after the change.
-                commands.clear();
+                (commands, bytes) = (Vec::new(), 0);
                 self.rebalance(changes, cancel)?;
             }
             let Some(command) = command else { break };
             match self.next.get(&command.partition) {
-                Some(next) if command.offset >= *next => commands.push(command),
+                Some(next) if command.offset >= *next => {
+                    bytes += command.original.size();
+                    commands.push(command);
+                }
                 Some(_) => ::metrics::counter!(metrics::COMMANDS_PASSED_OVER).increment(1),
                 // Of a partition that is not ours any more.
                 None => {}
@@ -179,6 +187,7 @@ impl<'a> Session<'a> {
                         &self.consumer,
                         self.store,
                         &partitions,
+                        &self.decider.readiness,
                         cancel,
                     )?;
                     tracing::info!(
@@ -225,28 +234,31 @@ impl<'a> Session<'a> {
         )
     }
 
-    fn decide(&mut self, commands: &[Command]) -> Result<(), SessionError> {
-        let started = Instant::now();
-        let mut deciding =
-            Deciding::new(&self.decider.models, &self.decider.schemas, &self.topics, &self.owned);
-        for command in commands {
-            deciding.decide(command)?;
-        }
-        let decided = deciding.finish();
-        let next = next_offsets(commands);
-        let answers = self.commit(decided, &next)?;
-        self.next.extend(next);
-        ::metrics::histogram!(metrics::BATCH_SIZE).record(commands.len() as f64);
-        ::metrics::histogram!(metrics::BATCH_DURATION_SECONDS).record(started.elapsed().as_secs_f64());
-        for (to, outcome) in answers {
-            self.replier.reply(to, outcome);
+    /// Decides a batch, in as many transactions as its records need.
+    fn decide(&mut self, mut commands: &[Command]) -> Result<(), SessionError> {
+        while !commands.is_empty() {
+            let started = Instant::now();
+            let Decider { models, schemas, .. } = self.decider;
+            let mut deciding = Deciding::new(models, schemas, &self.topics, &self.owned, &self.desk);
+            let mut count = 0;
+            while count < commands.len() && !deciding.is_full() {
+                deciding.decide(&commands[count])?;
+                count += 1;
+            }
+            let decided = deciding.finish();
+            let (done, rest) = commands.split_at(count);
+            let next = next_offsets(done);
+            let answers = self.commit(decided, &next)?;
+            self.next.extend(next);
+            ::metrics::histogram!(metrics::BATCH_SIZE).record(done.len() as f64);
+            ::metrics::histogram!(metrics::BATCH_DURATION_SECONDS).record(started.elapsed().as_secs_f64());
+            for (to, outcome) in answers {
+                self.replier.reply(to, outcome);
+            }
+            commands = rest;
         }
         Ok(())
     }
-}
-
-fn is_step(record: &impl Message) -> bool {
-    record.headers().is_some_and(|headers| headers.iter().any(|header| header.key == header::STEP))
 }
 
 fn next_offsets(commands: &[Command]) -> BTreeMap<i32, i64> {

@@ -1,14 +1,63 @@
 //! The decider's local copy of `writ.state`: an LSM store, so memory stays bounded whatever the number of aggregates.
 //!
 //! One keyspace per partition holds its records and its checkpoint: the offset in `writ.state` up to which it is
-//! complete. Both change in one atomic write, so whatever a crash leaves is a true, if older, picture, and the topic
-//! has the rest. The store is a cache: losing it costs time, nothing else. It remembers which Kafka it belongs to
-//! and empties itself when it meets another.
+//! complete. The store is a cache: losing it costs time, nothing else. It remembers which Kafka it belongs to and
+//! empties itself when it meets another.
+//!
+//! # Behind, never wrong
+//!
+//! A store that is behind is brought up from the topic. One that has a later checkpoint and lacks an earlier record
+//! would decide on an old state, so that must not happen:
+//!
+//! - *Writes are atomic.* Records and checkpoint are one batch with one checksum in the journal, and go to the memtable
+//!   under the journal's lock; a memtable becomes a file as a whole, after the journal was synced. So each partition
+//!   is at every moment a prefix of its writes, also in what a kill or a power cut leaves: the journal's torn end is
+//!   cut off, and writes are not synced one by one, so a power cut can cost the last ones. The topic has them.
+//! - *Reads are checked.* Every block that comes from the disk carries a checksum over header and data, which is
+//!   verified each time; so does every batch of the journal when it is read at start. The list of files is part of
+//!   the store, so a file that is missing is an error.
+//! - *A damaged journal in the middle is found here* ([`journal`]). The LSM library cuts a journal at the first entry
+//!   that it can't parse. For the newest journal this leaves a prefix; for an older one it would leave a hole.
+//! - *What is found damaged is emptied and read anew*, at the start or later ([`Store::open`], [`discard`]), and counted.
+//!
+//! # Memory
+//!
+//! | part | bound |
+//! |---|---|
+//! | cache of blocks, indexes and filters | [`CACHE_BYTES`] |
+//! | records that are not in files yet | about twice [`MEMTABLE_BYTES`] for each partition |
+//!
+//! Nothing of it grows with the aggregates, but for pinned filters and indexes of the youngest files.
 
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
+use fjall::config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use uuid::Uuid;
+
+use crate::metrics;
+
+mod journal;
+
+/// Blocks, indexes and filters of the files that are read.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// Records of one partition that wait to become a file.
+const MEMTABLE_BYTES: u64 = 4 * 1024 * 1024;
+/// Journals on disk. They are read at the start, so this bounds its duration too.
+const JOURNAL_BYTES: u64 = 128 * 1024 * 1024;
+/// One thread turns memtables into files and merges files.
+const WORKERS: usize = 1;
+/// Open files: each partition has a few dozen.
+const OPEN_FILES: usize = 512;
+/// Memtables of one partition that wait to become files before writers are held up.
+const SEALED_MEMTABLES: usize = 2;
+const BACKPRESSURE_PAUSE: Duration = Duration::from_millis(2);
+/// Part of the identity: a store of another layout is emptied.
+const FORMAT: u32 = 2;
 
 /// A failed operation of the store.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +71,39 @@ pub enum Error {
     /// The folder can't be made or emptied.
     #[error("the folder can't be used")]
     Folder(#[from] std::io::Error),
+    /// Its files are damaged.
+    #[error("the files are damaged: {0}")]
+    Damaged(String),
+}
+
+impl Error {
+    /// Whether the store must be emptied: its files are wrong. Else the surroundings are (a full disk, too many open
+    /// files), and opening it again is enough once they are right.
+    pub fn is_damage(&self) -> bool {
+        fn is_surroundings(error: &std::io::Error) -> bool {
+            use std::io::ErrorKind;
+            matches!(
+                error.kind(),
+                ErrorKind::StorageFull
+                    | ErrorKind::QuotaExceeded
+                    | ErrorKind::ReadOnlyFilesystem
+                    | ErrorKind::PermissionDenied
+                    | ErrorKind::OutOfMemory
+            ) || error.raw_os_error().is_some_and(|code| code == EMFILE || code == ENFILE)
+        }
+        /// `errno` has no names in the standard library.
+        const ENFILE: i32 = 23;
+        const EMFILE: i32 = 24;
+        match self {
+            Error::InUse | Error::Folder(_) => false,
+            Error::Damaged(_) => true,
+            Error::Lsm(fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error))) => {
+                !is_surroundings(error)
+            }
+            // Also `Poisoned`: the library's worker failed, and would fail again on what it finds.
+            Error::Lsm(_) => true,
+        }
+    }
 }
 
 const META: &str = "meta";
@@ -77,8 +159,8 @@ impl Store {
                     Err(error) => error.to_string(),
                     Ok(_) => "it belongs to another Kafka".to_owned(),
                 };
-                tracing::warn!(store.path = %state.display(), reason, "the state store is emptied and read anew");
-                std::fs::remove_dir_all(&state)?;
+                discard(folder, &reason)?;
+                std::fs::create_dir_all(&state)?;
                 // A new store takes the identity that it is asked for.
                 Self::open_database(&state, identity)?.ok_or(Error::InUse)?
             }
@@ -89,11 +171,27 @@ impl Store {
 
     /// `None`: it belongs to another Kafka.
     fn open_database(folder: &Path, identity: &str) -> Result<Option<Database>, Error> {
-        let database = Database::builder(folder).worker_threads(1).open().map_err(|error| match error {
-            fjall::Error::Locked => Error::InUse,
-            other => Error::Lsm(other),
-        })?;
-        let meta = database.keyspace(META, KeyspaceCreateOptions::default)?;
+        // Some damage makes the library panic instead of saying so.
+        std::panic::catch_unwind(AssertUnwindSafe(|| {
+            Self::open_checked(folder, &format!("{FORMAT} {identity}"))
+        }))
+        .unwrap_or_else(|panic| Err(Error::Damaged(panic_message(&*panic))))
+    }
+
+    fn open_checked(folder: &Path, identity: &str) -> Result<Option<Database>, Error> {
+        let journals = journal::Sealed::find(folder)?;
+        let database = Database::builder(folder)
+            .worker_threads(WORKERS)
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(JOURNAL_BYTES)
+            .max_cached_files(Some(OPEN_FILES))
+            .open()
+            .map_err(|error| match error {
+                fjall::Error::Locked => Error::InUse,
+                other => Error::Lsm(other),
+            })?;
+        journals.check()?;
+        let meta = database.keyspace(META, keyspace_options)?;
         match meta.get(IDENTITY)? {
             Some(found) if *found != *identity.as_bytes() => return Ok(None),
             Some(_) => {}
@@ -115,9 +213,9 @@ impl Store {
     /// # Errors
     /// The disk fails.
     pub(super) fn partition(&self, number: i32) -> Result<Partition, Error> {
-        let keyspace =
-            self.database.keyspace(&format!("partition-{number}"), KeyspaceCreateOptions::default)?;
-        Ok(Partition { database: self.database.clone(), keyspace })
+        let keyspace = self.database.keyspace(&format!("partition-{number}"), keyspace_options)?;
+        let earliest = Arc::new(AtomicI64::new(i64::MIN));
+        Ok(Partition { database: self.database.clone(), keyspace, earliest })
     }
 }
 
@@ -126,6 +224,8 @@ impl Store {
 pub(super) struct Partition {
     database: Database,
     keyspace: Keyspace,
+    /// Nothing expires before this: the oldest `since`, or an earlier time. Saves a search in every batch.
+    earliest: Arc<AtomicI64>,
 }
 
 impl std::fmt::Debug for Partition {
@@ -169,6 +269,7 @@ impl Partition {
     /// # Errors
     /// The disk fails; nothing is applied.
     pub(super) fn apply(&self, changes: &[Change], checkpoint: i64) -> Result<(), Error> {
+        self.await_room()?;
         let mut batch = OwnedWriteBatch::with_capacity(self.database.clone(), 2 * changes.len() + 1);
         for change in changes {
             match &change.value {
@@ -176,6 +277,7 @@ impl Partition {
                 None => batch.remove(&self.keyspace, record_key(&change.key)),
             }
             if let Some(since) = change.since {
+                self.earliest.fetch_min(since, Ordering::Relaxed);
                 match change.value {
                     Some(_) => batch.insert(&self.keyspace, expiry_key(since, &change.key), b"".as_slice()),
                     None => batch.remove(&self.keyspace, expiry_key(since, &change.key)),
@@ -191,14 +293,35 @@ impl Partition {
     /// # Errors
     /// The disk fails.
     pub(super) fn expired(&self, before: i64, limit: usize) -> Result<Vec<Change>, Error> {
-        let range = expiry_key(i64::MIN, "")..expiry_key(before, "");
+        if before <= self.earliest.load(Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
         let mut expired = Vec::new();
-        for entry in self.keyspace.range(range).take(limit) {
+        let mut earliest = i64::MAX;
+        for entry in self.keyspace.range(expiry_key(i64::MIN, "")..expiry_key(i64::MAX, "")) {
             let key = entry.key()?;
             let Some((since, key)) = parse_expiry_key(&key) else { continue };
+            if since >= before || expired.len() == limit {
+                earliest = since;
+                break;
+            }
             expired.push(Change { key, value: None, since: Some(since) });
         }
+        // What is returned stays until it is applied, so until then it is still the earliest.
+        let earliest = expired.first().and_then(|first| first.since).unwrap_or(earliest);
+        self.earliest.store(earliest, Ordering::Relaxed);
         Ok(expired)
+    }
+
+    /// Waits while the worker is behind: what is written is held in memory until it is in a file. The library would
+    /// wait by itself, but also for a worker that has failed, without end.
+    fn await_room(&self) -> Result<(), Error> {
+        while self.keyspace.sealed_memtable_count() >= SEALED_MEMTABLES {
+            // Fails when the worker has failed.
+            self.database.persist(PersistMode::Buffer)?;
+            std::thread::sleep(BACKPRESSURE_PAUSE);
+        }
+        Ok(())
     }
 
     /// Forgets everything.
@@ -206,8 +329,36 @@ impl Partition {
     /// # Errors
     /// The disk fails.
     pub(super) fn clear(&self) -> Result<(), Error> {
+        self.earliest.store(i64::MIN, Ordering::Relaxed);
         Ok(self.keyspace.clear()?)
     }
+}
+
+/// Empties the store in `folder`, which nobody has open any more; it is read from the topic again. The node id stays.
+///
+/// # Errors
+/// The disk fails.
+pub(super) fn discard(folder: &Path, reason: &str) -> Result<(), Error> {
+    let state = folder.join(STATE);
+    ::metrics::counter!(metrics::STORES_DISCARDED).increment(1);
+    tracing::warn!(store.path = %state.display(), reason, "the state store is emptied and read anew");
+    match std::fs::remove_dir_all(&state) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn keyspace_options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(MEMTABLE_BYTES)
+        // A new command's key is not there yet: filters spare the search. 10 bits per key: one search in a hundred for nothing.
+        .filter_policy(FilterPolicy::all(FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(10.0))))
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "the LSM store panicked".into())
 }
 
 /// The id in `file`, or a new one that is kept there.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use writ_model::Rejection;
+use writ_producers::commands::Answers;
 use writ_producers::envelope::{CommandRecord, Committed, Outcome, header};
 use writ_producers::transaction::TransactionalProducer;
 
@@ -288,4 +289,39 @@ async fn what_exists_is_claimed_when_a_field_becomes_unique() {
 /// its partition.
 async fn reserved(decider: &Running, email: &str) {
     assert_eq!(decider.send(&create(email)).await, taken(&["email"]), "{email}");
+}
+
+/// More waits behind one command than a transaction may hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_decided_in_several_transactions_if_it_must() {
+    const NOTES: &str = "
+model: member
+crud: true
+fields:
+  email: { type: text, unique: true }
+  note: { type: text, optional: true }
+";
+    let stage = Stage::with(2, &[NOTES]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let first = create("ada");
+    let member = first.aggregate;
+    let note = "x".repeat(800_000);
+    // All are there before anything is decided, so they stand before the answer to the first one's claim.
+    let sender = stage.sender(Answers::new());
+    sender.enqueue(&first).unwrap().acknowledged().await.unwrap();
+    for _ in 0..40 {
+        let command = update(member, json!({ "note": note }));
+        sender.enqueue(&command).unwrap().acknowledged().await.unwrap();
+    }
+    let decider = stage.decider(folder.path()).await;
+    assert_eq!(decider.commit(&update(member, json!({ "note": null }))).await.version, 42);
+    let expected: Vec<String> = (1..=42).map(|version: u32| version.to_string()).collect();
+    assert_eq!(stage.versions_of("member", member), expected);
+    let commands = stage.read(&stage.topics.commands());
+    let pauses = commands.iter().filter(|command| {
+        command.value.as_deref().is_some_and(|value| value.starts_with(b"{\"step\":\"go_on\""))
+    });
+    assert!(pauses.count() >= 2, "it took several transactions");
+    assert_reserved(&stage, 1).await;
+    decider.stop().await;
 }

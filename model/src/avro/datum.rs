@@ -125,12 +125,12 @@ impl<'a> Reader<'a> {
     ) -> Result<Object, String> {
         let mut read = Object::new();
         for member in &writer.fields {
-            let field = fields.and_then(|fields| fields.get(&member.name));
+            let field = fields.and_then(|fields| by_wire_name(fields, &member.name));
             let value = self
                 .nullable(&member.schema, field)
                 .map_err(|detail| format!("{}: {detail}", member.name))?;
-            if field.is_some() {
-                read.insert(member.name.clone(), value);
+            if let Some(field) = field {
+                read.insert(field.name.clone(), value);
             }
         }
         let Some(fields) = fields else { return Ok(read) };
@@ -299,6 +299,14 @@ impl<'a> Reader<'a> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or("the datum ends too early")?;
         self.rest = rest;
         Ok(taken)
+    }
+}
+
+/// The field that is written under this name.
+fn by_wire_name<'f>(fields: &'f IndexMap<String, Field>, name: &str) -> Option<&'f Field> {
+    match fields.get(name) {
+        Some(field) if field.renamed_from.is_empty() => Some(field),
+        _ => fields.values().find(|field| field.wire_name() == name),
     }
 }
 

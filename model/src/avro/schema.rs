@@ -28,6 +28,14 @@ fn record(name: &str, fields: &IndexMap<String, Field>, names: &mut HashSet<Stri
             "two objects would both be the Avro record `{name}`; rename a field of one of them"
         ));
     }
+    let mut wire_names = HashSet::new();
+    if let Some(field) = fields.values().find(|field| !wire_names.insert(field.wire_name())) {
+        return Err(format!(
+            "two fields would both be `{}` in Avro, one of them is `{}`; a field keeps its first name there",
+            field.wire_name(),
+            field.name
+        ));
+    }
     let fields = fields.values().map(|field| member(name, field, names)).collect::<Result<Vec<_>, _>>()?;
     Ok(json!({ "type": "record", "name": name, "fields": fields }))
 }
@@ -35,11 +43,15 @@ fn record(name: &str, fields: &IndexMap<String, Field>, names: &mut HashSet<Stri
 /// One field of a record.
 fn member(record: &str, field: &Field, names: &mut HashSet<String>) -> Result<Json, String> {
     let mut member = Map::new();
-    member.insert("name".to_owned(), json!(field.name));
+    member.insert("name".to_owned(), json!(field.wire_name()));
+    if field.wire_name() != field.name {
+        // Resolution goes by name; this is for people and tools that read the schema.
+        member.insert("aliases".to_owned(), json!([field.name]));
+    }
     if let Some(doc) = &field.doc {
         member.insert("doc".to_owned(), json!(doc));
     }
-    member.insert("type".to_owned(), nullable(record, &field.name, field, names)?);
+    member.insert("type".to_owned(), nullable(record, field.wire_name(), field, names)?);
     if field.optional {
         member.insert("default".to_owned(), Json::Null);
     } else if let Some(default) = field.default.as_ref().and_then(|value| default(&field.ty, value)) {
@@ -99,7 +111,8 @@ fn default(ty: &Type, value: &Value) -> Option<Json> {
         }
         (Type::Object(fields), Value::Object(members)) => {
             let member = |(name, field): (&String, &Field)| {
-                Some((name.clone(), nullable_default(field, members.get(name).unwrap_or(&Value::Null))?))
+                let value = members.get(name).unwrap_or(&Value::Null);
+                Some((field.wire_name().to_owned(), nullable_default(field, value)?))
             };
             Json::Object(fields.iter().map(member).collect::<Option<_>>()?)
         }

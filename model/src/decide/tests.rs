@@ -371,7 +371,7 @@ proptest! {
             replayed = Some(evolve(&model, replayed, event, &decoded, Timestamp(1000)));
         }
         prop_assert_eq!(&replayed, &aggregate.state);
-        let stored = aggregate.state.unwrap().to_json();
+        let stored = aggregate.state.unwrap().to_json(&model);
         prop_assert_eq!(State::from_json(&model, &stored).ok(), replayed);
     }
 }

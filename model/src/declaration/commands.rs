@@ -9,7 +9,7 @@ use super::fields::{self, Fields, Place};
 use super::report::{Report, shown, suggest};
 use super::types::Directory;
 use super::yaml::{self, Entry, Kind, Members, Node};
-use super::{Field, names};
+use super::{Field, names, renames};
 
 /// Every key that the declaration of a command may have.
 pub(super) const KEYS: &[&str] =
@@ -248,6 +248,11 @@ fn read_input(
                 } else {
                     draft.broken.insert(entry.key.clone());
                 }
+            }
+            let taken =
+                |name: &str| state.has(name) || draft.input.contains_key(name) || draft.broken.contains(name);
+            for name in renames::check(report, entries, &draft.input, taken) {
+                draft.input[&name].renamed_from.clear();
             }
         }
         Kind::Scalar(_) => {

@@ -118,6 +118,13 @@ fn fields(
                             "declare the input alike in all commands that emit it, or give one another event",
                         );
                     }
+                    if known.wire_name() != field.wire_name() {
+                        report.error(
+                            &draft.emits.1,
+                            format!("`{name}` would have two names on the wire in the event `{event}`"),
+                            "give the input the same `renamed_from` in all commands that emit it",
+                        );
+                    }
                     known.optional |= field.optional;
                 }
             }

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use super::report::{Report, list, shown, suggest};
 use super::types::{self, Directory};
 use super::yaml::{self, Entry, Kind, Node};
-use super::{Field, Type, names};
+use super::{Field, Type, names, renames};
 use crate::value::Value;
 
 /// Every key that the declaration of a field may have.
@@ -27,6 +27,7 @@ pub(super) const KEYS: &[&str] = &[
     "personal",
     "secret",
     "doc",
+    "renamed_from",
     "values",
     "to",
     "of",
@@ -57,6 +58,7 @@ impl Place {
             (Place::Input, _) => None,
             (_, "personal" | "secret") => Some("put it on the whole field of the model"),
             (Place::Item, "optional" | "default") => Some("the items of a list are always there"),
+            (Place::Item, "renamed_from") => Some("the items of a list have no name"),
             _ => None,
         }
     }
@@ -97,6 +99,7 @@ impl Field {
             personal: false,
             secret: false,
             doc: None,
+            renamed_from: Vec::new(),
         }
     }
 }
@@ -117,6 +120,9 @@ pub(super) fn read_all(report: &mut Report<'_>, directory: &Directory, node: &No
                 all.broken.insert(entry.key.clone());
             }
         }
+    }
+    for name in renames::check(report, entries, &all.fields, |name| all.has(name)) {
+        all.fields[&name].renamed_from.clear();
     }
     all
 }
@@ -186,6 +192,9 @@ pub(super) fn declaration(
         .map(str::to_owned);
     if let Some(entry) = members.get("default") {
         field.default = default(report, &field, &entry.value);
+    }
+    if let Some(entry) = members.get("renamed_from") {
+        field.renamed_from = renames::read(report, &entry.value);
     }
     if place == Place::State {
         check_key(report, &field, name_span, members.get("default"));

@@ -1,6 +1,6 @@
 //! The input of a command: from a JSON body to typed values.
 
-use super::Command;
+use super::{Command, Field};
 use crate::value::{FieldError, Object, Value, object_from_json};
 
 impl Command {
@@ -17,7 +17,8 @@ impl Command {
             Ok(given) => (given, Vec::new()),
             Err(errors) => (Object::new(), errors),
         };
-        for (name, field) in self.input.iter().filter(|(name, _)| body.get(name).is_none()) {
+        let is_absent = |field: &Field| body.as_object().is_none_or(|body| field.find_in(body).is_none());
+        for (name, field) in self.input.iter().filter(|(_, field)| is_absent(field)) {
             if !field.optional && field.default.is_none() && body.is_object() {
                 errors.push(FieldError {
                     pointer: format!("/{name}"),
@@ -38,7 +39,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::declaration::{Field, Type};
+    use crate::declaration::Type;
 
     fn command(creates: bool, partial: bool) -> Command {
         let field = |name: &str, optional: bool| Field {

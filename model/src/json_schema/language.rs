@@ -142,6 +142,13 @@ fn field() -> Json {
             "immutable": flag("It can't change after the creation."),
             "personal": flag("It is data about a person."),
             "secret": flag("It is never shown in clear."),
+            "renamed_from": {
+                "description": "The name that the field had before, or all of them, oldest first. Events and stored states keep the first.",
+                "anyOf": [
+                    { "$ref": "#/$defs/name" },
+                    { "type": "array", "minItems": 1, "uniqueItems": true, "items": { "$ref": "#/$defs/name" } }
+                ]
+            },
             "min": bound("The least value of an integer or a decimal."),
             "max": bound("The greatest value of an integer or a decimal."),
             "min_length": length("The least number of characters of a text, or of items of a list."),

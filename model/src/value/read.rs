@@ -68,8 +68,9 @@ pub(super) fn members(
     let mut object = Object::with_capacity(fields.len());
     let mut sound = true;
     for (name, declared) in fields {
-        let place = Path::Member(&at, name);
-        let value = match given.get(name) {
+        let found = declared.find_in(given);
+        let place = Path::Member(&at, found.map_or(name, |(given, _)| given));
+        let value = match found.map(|(_, json)| json) {
             Some(json) => field(declared, json, mode, place, errors),
             None if partial => continue,
             // As the Avro schema has it: what an event or a state doesn't hold was not there (see `avro`).
@@ -94,7 +95,12 @@ pub(super) fn members(
         }
     }
     if mode == Mode::Body {
-        for name in given.keys().filter(|name| !fields.contains_key(*name)) {
+        // A field may be called by a name that it had before, but by one name only.
+        let is_meant = |name: &str| {
+            fields.contains_key(name)
+                || fields.values().any(|field| field.find_in(given).is_some_and(|(given, _)| given == name))
+        };
+        for name in given.keys().filter(|name| !is_meant(name)) {
             sound = false;
             let hint = match nearest(name, fields.keys()) {
                 Some(near) => format!("did you mean `{near}`?"),

@@ -1,11 +1,14 @@
 //! From a record of Kafka to a typed event.
 
 use std::collections::HashMap;
+use std::str::FromStr;
 use std::sync::Arc;
 
+use rdkafka::message::{BorrowedMessage, Message as _};
 use uuid::Uuid;
-use writ_model::{Event, Model, Models, Object, Timestamp};
-use writ_producers::envelope::unframe;
+use writ_model::{Event, Model, Models, Object, Timestamp, avro};
+use writ_producers::dead_letter::{Origin, Original};
+use writ_producers::envelope::{header, unframe};
 use writ_producers::registry::{self, Registry};
 use writ_producers::topics::Topics;
 
@@ -21,18 +24,34 @@ pub(super) struct Place {
 pub(super) struct Record {
     pub(super) place: Place,
     pub(super) offset: i64,
-    pub(super) key: Vec<u8>,
-    pub(super) value: Vec<u8>,
-    pub(super) type_name: Option<String>,
-    pub(super) version: Option<String>,
-    pub(super) time: Option<String>,
+    pub(super) original: Original,
+}
+
+impl Record {
+    pub(super) fn of(message: &BorrowedMessage<'_>) -> Record {
+        Record {
+            place: Place { topic: message.topic().into(), partition: message.partition() },
+            offset: message.offset(),
+            original: Original::of(message),
+        }
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        let (topic, partition) = (self.place.topic.to_string(), self.place.partition);
+        Origin { topic, partition, offset: self.offset }
+    }
+
+    /// A header's value, read as `T`.
+    fn header<T: FromStr>(&self, name: &'static str) -> Result<T, Undecodable> {
+        let text = self.original.header(name);
+        text.and_then(|text| text.parse().ok()).ok_or(Undecodable::Header(name))
+    }
 }
 
 /// An event as the fold takes it.
 #[derive(Debug)]
 pub(super) struct Decoded {
-    pub(super) place: Place,
-    pub(super) offset: i64,
+    pub(super) record: Record,
     pub(super) aggregate: Uuid,
     pub(super) version: u64,
     pub(super) at: Timestamp,
@@ -48,9 +67,28 @@ pub(super) enum Error {
     /// The registry is away: the same record may work later.
     #[error(transparent)]
     Registry(registry::Error),
-    /// It will not work until the record's schema or the models change.
-    #[error("{0}")]
-    Undecodable(String),
+    /// It will not work until the models or the registry change.
+    #[error(transparent)]
+    Undecodable(#[from] Undecodable),
+}
+
+/// What is wrong with a record.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Undecodable {
+    #[error("no model has this topic")]
+    NoModel,
+    #[error("the header {0} is missing or no value of its kind")]
+    Header(&'static str),
+    #[error("the model {model} declares no event of type {type_name}")]
+    Type { model: String, type_name: String },
+    #[error("the key is no UUID")]
+    Key,
+    #[error("the value doesn't begin as an Avro datum of a registry does")]
+    Frame,
+    #[error("the registry has no schema to read it with")]
+    Schema(#[source] registry::Error),
+    #[error("the value is no datum of its schema that today's model can read")]
+    Datum(#[source] avro::Error),
 }
 
 /// Decodes records.
@@ -68,40 +106,45 @@ impl Decoder {
         Decoder { registry, models }
     }
 
-    pub(super) async fn decode(&self, record: &Record) -> Result<Decoded, Error> {
-        let undecodable = |detail: String| Error::Undecodable(detail);
-        let missing =
-            |what: &str| undecodable(format!("the header {what} is missing or no value of its kind"));
-        let model = self
-            .models
-            .get(&*record.place.topic)
-            .ok_or_else(|| undecodable("no model has this topic".into()))?;
-        let type_name = record.type_name.as_deref().ok_or_else(|| missing("ce_type"))?;
-        let event = find(model, type_name).ok_or_else(|| {
-            undecodable(format!("the model {} declares no event of type {type_name}", model.name))
-        })?;
-        let version = record.version.as_deref().and_then(|text| text.parse().ok());
-        let time = record.time.as_deref().and_then(|text| text.parse().ok());
-        let key = std::str::from_utf8(&record.key).ok().and_then(|text| text.parse().ok());
-        let (schema, datum) = unframe(&record.value).ok_or_else(|| {
-            undecodable("the value doesn't begin as an Avro datum of a registry does".into())
-        })?;
+    /// Hands the record back when it is none.
+    pub(super) async fn decode(&self, record: Record) -> Result<Decoded, (Record, Error)> {
+        match self.read(&record).await {
+            Ok(read) => {
+                let Read { aggregate, version, at, model, event, fields } = read;
+                Ok(Decoded { record, aggregate, version, at, model, event, fields })
+            }
+            Err(error) => Err((record, error)),
+        }
+    }
+
+    async fn read(&self, record: &Record) -> Result<Read, Error> {
+        let model = self.models.get(&*record.place.topic).ok_or(Undecodable::NoModel)?;
+        let type_name: String = record.header(header::TYPE)?;
+        let event = find(model, &type_name)
+            .ok_or_else(|| Undecodable::Type { model: model.name.clone(), type_name })?;
+        let key = record.original.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
+        let aggregate = key.and_then(|key| key.parse().ok()).ok_or(Undecodable::Key)?;
+        let (version, at) = (record.header(header::VERSION)?, record.header(header::TIME)?);
+        let value = record.original.value.as_deref().unwrap_or_default();
+        let (schema, datum) = unframe(value).ok_or(Undecodable::Frame)?;
         let schema = match self.registry.schema(schema).await {
             Ok(schema) => schema,
             Err(error @ registry::Error::Unavailable { .. }) => return Err(Error::Registry(error)),
-            Err(error) => return Err(undecodable(error.to_string())),
+            Err(error) => return Err(Undecodable::Schema(error).into()),
         };
-        Ok(Decoded {
-            place: record.place.clone(),
-            offset: record.offset,
-            aggregate: key.ok_or_else(|| undecodable("the key is no UUID".into()))?,
-            version: version.ok_or_else(|| missing("ce_version"))?,
-            at: time.ok_or_else(|| missing("ce_time"))?,
-            fields: event.codec.decode(&schema, datum).map_err(|error| undecodable(error.to_string()))?,
-            event: event.name.clone(),
-            model: model.clone(),
-        })
+        let fields = event.codec.decode(&schema, datum).map_err(Undecodable::Datum)?;
+        Ok(Read { aggregate, version, at, model: model.clone(), event: event.name.clone(), fields })
     }
+}
+
+/// What is in a record.
+struct Read {
+    aggregate: Uuid,
+    version: u64,
+    at: Timestamp,
+    model: Arc<Model>,
+    event: String,
+    fields: Object,
 }
 
 fn find<'a>(model: &'a Model, type_name: &str) -> Option<&'a Event> {

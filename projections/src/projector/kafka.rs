@@ -7,10 +7,9 @@ use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use writ_producers::envelope::header;
 use writ_producers::kafka::{Options, is_lost_connection};
+use writ_producers::topics::Topics;
 
 use super::batch::{Place, Record};
 
@@ -81,7 +80,7 @@ impl Consumer {
         let notes = Arc::new(Mutex::new(Notes::default()));
         let mut config = options.client("projector");
         config
-            .set("group.id", format!("{}.projector", options.topic_prefix))
+            .set("group.id", Topics::new(&options.topic_prefix).projector_group())
             .set("isolation.level", "read_committed")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
@@ -196,29 +195,7 @@ impl Consumer {
         match self.inner.poll(wait) {
             None => Polled::Nothing,
             Some(Err(error)) => self.failure(&error),
-            Some(Ok(message)) => {
-                let mut record = Record {
-                    place: Place { topic: message.topic().into(), partition: message.partition() },
-                    offset: message.offset(),
-                    key: message.key().map(<[u8]>::to_vec).unwrap_or_default(),
-                    value: message.payload().map(<[u8]>::to_vec).unwrap_or_default(),
-                    type_name: None,
-                    version: None,
-                    time: None,
-                };
-                if let Some(headers) = message.headers() {
-                    for found in headers.iter() {
-                        let text = || Some(String::from_utf8_lossy(found.value?).into_owned());
-                        match found.key {
-                            header::TYPE => record.type_name = text(),
-                            header::VERSION => record.version = text(),
-                            header::TIME => record.time = text(),
-                            _ => {}
-                        }
-                    }
-                }
-                Polled::Record(record)
-            }
+            Some(Ok(message)) => Polled::Record(Record::of(&message)),
         }
     }
 }

@@ -56,6 +56,21 @@ impl Offsets {
         Ok(rows.into_iter().map(|(topic, partition, next)| (place(topic, partition), next)).collect())
     }
 
+    /// Takes the lock of a partition without moving it, and says where it is. `None`: nothing was read of it yet.
+    pub(super) async fn hold(
+        &self,
+        connection: &mut PgConnection,
+        place: &Place,
+    ) -> Result<Option<i64>, sqlx::Error> {
+        let select =
+            format!("SELECT next FROM {} WHERE topic = $1 AND partition = $2 FOR UPDATE", self.table);
+        sqlx::query_scalar(AssertSqlSafe(select))
+            .bind(&*place.topic)
+            .bind(place.partition)
+            .fetch_optional(connection)
+            .await
+    }
+
     /// Moves all of `moves`, and takes their locks. `false`: somebody else has moved one of them, so we are fenced.
     pub(super) async fn advance(
         &self,

@@ -1,7 +1,7 @@
 //! The rows of a batch's aggregates: read, folded, written, each with one statement per model.
 //!
-//! **First wins by (aggregate id, version)**: an event whose version isn't the row's next one is skipped and counted.
-//! The offset goes on, since no retry would make it fit.
+//! **First wins by (aggregate id, version)**: an event whose version the row has already is skipped and counted. One
+//! whose version is beyond the row's next one is a [`Gap`], which the caller sends to the dead letters.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,6 +33,34 @@ pub(super) enum Error {
     },
 }
 
+impl Error {
+    /// PostgreSQL doesn't take these very values: a number beyond its column, a text that its index can't hold. Trying
+    /// again won't help. Not so what is missing or failing on its side.
+    pub(super) fn is_refusal(&self) -> bool {
+        let Error::Database(sqlx::Error::Database(error)) = self else { return false };
+        // Data exception, program limit. Not a constraint: the tables have none that a value could break, so somebody has
+        // made one, and it is for them to see that nothing goes on.
+        error.code().is_some_and(|code| ["22", "54"].iter().any(|class| code.starts_with(class)))
+    }
+}
+
+/// What became of some events.
+#[derive(Debug, Default)]
+pub(super) struct Applied {
+    /// How many are in the rows now.
+    pub(super) count: u64,
+    /// Those that don't follow their rows, by index.
+    pub(super) gaps: Vec<(usize, Gap)>,
+}
+
+/// An event can't be folded: an earlier one of its aggregate is missing.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the event has version {version} and waits for version {next}, which its row doesn't have yet")]
+pub(super) struct Gap {
+    next: u64,
+    version: u64,
+}
+
 /// A model's table with its statements.
 #[derive(Debug)]
 pub(super) struct Rows {
@@ -47,29 +75,32 @@ impl Rows {
         Rows { select: select(&table), upsert: upsert(&table), model, table }
     }
 
-    /// Folds `events`, which are in the order of their partitions, and writes the rows. Gives the number of events applied.
+    /// Folds `events`, which are in the order of their partitions, and writes the rows.
     pub(super) async fn apply(
         &self,
         connection: &mut PgConnection,
         events: &[Decoded],
-    ) -> Result<u64, Error> {
+    ) -> Result<Applied, Error> {
         let mut ids: Vec<Uuid> = events.iter().map(|event| event.aggregate).collect();
         // Also the order in which rows are locked.
         ids.sort_unstable();
         ids.dedup();
         let mut states = self.read(connection, &ids).await?;
         let mut changed: Vec<Uuid> = Vec::with_capacity(ids.len());
-        let mut applied = 0;
-        for decoded in events {
+        let mut applied = Applied::default();
+        for (index, decoded) in events.iter().enumerate() {
             let state = states.remove(&decoded.aggregate);
             let next = state.as_ref().map_or(0, |state| state.version) + 1;
             let event = self.model.events.get(&decoded.event).filter(|_| decoded.version == next);
             let Some(event) = event else {
-                skipped(decoded, next);
+                match decoded.version > next {
+                    true => applied.gaps.push((index, Gap { next, version: decoded.version })),
+                    false => skipped(decoded, next),
+                }
                 states.extend(state.map(|state| (decoded.aggregate, state)));
                 continue;
             };
-            applied += 1;
+            applied.count += 1;
             states.insert(decoded.aggregate, evolve(&self.model, state, event, &decoded.fields, decoded.at));
             changed.push(decoded.aggregate);
         }
@@ -172,12 +203,12 @@ fn upsert(table: &Table) -> String {
 fn skipped(decoded: &Decoded, next: u64) {
     ::metrics::counter!(metrics::SKIPPED, "model" => decoded.model.name.clone()).increment(1);
     tracing::warn!(
-        topic = &*decoded.place.topic,
-        partition = decoded.place.partition,
-        offset = decoded.offset,
+        topic = &*decoded.record.place.topic,
+        partition = decoded.record.place.partition,
+        offset = decoded.record.offset,
         key = %decoded.aggregate,
         version = decoded.version,
         expected = next,
-        "an event is skipped: its version is not the next one"
+        "an event is skipped: its row has a later version already"
     );
 }

@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 use writ_model::Models;
 use writ_producers::kafka::Options as KafkaOptions;
 use writ_producers::readiness::{self, Readiness};
-use writ_producers::registry::Registry;
+use writ_producers::registry::{self, Registry};
 use writ_producers::topics::Topics;
 
 use super::batch::{self, Decoded, Decoder, Place, Record};
 use super::kafka::{Consumer, Polled};
+use super::letters::{Cause, Composed, Letters};
 use super::offsets::{Moves, Offsets};
-use super::rows::{self, Rows};
+use super::rows::{self, Applied, Gap, Rows};
 use crate::database::projector_pool;
 use crate::tables::{self, Schema, Table};
 use crate::{Options, metrics};
@@ -47,6 +48,8 @@ enum Error {
     Rows(#[from] rows::Error),
     #[error("Kafka: {0}")]
     Kafka(#[from] rdkafka::error::KafkaError),
+    #[error("the dead letters can't be written: {0}")]
+    Letters(#[source] rdkafka::error::KafkaError),
     #[error("{0}")]
     Consumer(String),
     #[error("the topic {0} doesn't exist yet")]
@@ -61,7 +64,7 @@ enum Error {
     Cancelled,
 }
 
-/// A partition that can't go on.
+/// A partition that can't go on: the registry is away.
 #[derive(Debug)]
 struct Blocked {
     reason: String,
@@ -70,6 +73,23 @@ struct Blocked {
     pause: Duration,
     /// When it gets another try; `None`: it has been given one.
     until: Option<Instant>,
+}
+
+/// Records that go into one transaction.
+#[derive(Debug, Default)]
+struct Batch {
+    moves: Moves,
+    /// By model.
+    events: BTreeMap<String, Vec<Decoded>>,
+    /// Of those that are no events.
+    letters: Vec<Composed>,
+}
+
+/// What PostgreSQL takes or refuses at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Grain {
+    Batch,
+    Event,
 }
 
 pub(super) struct Projector {
@@ -82,6 +102,7 @@ pub(super) struct Projector {
     rows: HashMap<String, Rows>,
     offsets: Offsets,
     decoder: Decoder,
+    letters: Letters,
     consumer: Consumer,
     cancel: CancellationToken,
     readiness: watch::Sender<Readiness>,
@@ -124,6 +145,7 @@ impl Projector {
             pool: projector_pool(options)?,
             offsets: Offsets::new(&schema),
             decoder: Decoder::new(registry, &models, &topics),
+            letters: Letters::new(kafka, &topics)?,
             consumer: Consumer::new(kafka, names)?,
             schema,
             tables,
@@ -243,31 +265,23 @@ impl Projector {
     }
 
     fn apply(&mut self, records: Vec<Record>) -> Result<(), Error> {
-        let events = self.decode(records)?;
-        if events.is_empty() {
+        let batch = self.decode(records)?;
+        if batch.moves.is_empty() {
             return Ok(());
-        }
-        let mut moves = Moves::new();
-        for event in &events {
-            let old = self
-                .next
-                .get(&event.place)
-                .copied()
-                .expect("invariant: only placed partitions are collected");
-            moves.entry(event.place.clone()).or_insert((old, old)).1 = event.offset + 1;
-        }
-        let mut by_model: BTreeMap<String, Vec<Decoded>> = BTreeMap::new();
-        for event in events {
-            by_model.entry(event.model.name.clone()).or_default().push(event);
         }
         let begun = Instant::now();
         self.wait(async {
-            tokio::time::timeout(TRANSACTION_LIMIT, self.commit(&moves, &by_model))
-                .await
-                .map_err(|_| Error::TimedOut)?
+            let commit = async {
+                match self.commit(&batch, Grain::Batch).await {
+                    // Which of the events it was is found out one by one.
+                    Err(Error::Rows(error)) if error.is_refusal() => self.commit(&batch, Grain::Event).await,
+                    result => result,
+                }
+            };
+            tokio::time::timeout(TRANSACTION_LIMIT, commit).await.map_err(|_| Error::TimedOut)?
         })?;
         ::metrics::histogram!(metrics::BATCH_DURATION_SECONDS).record(begun.elapsed().as_secs_f64());
-        for (place, (_, new)) in moves {
+        for (place, (_, new)) in batch.moves {
             self.blocked.retain(|blocked, why| *blocked != place || why.offset >= new);
             self.next.insert(place, new);
         }
@@ -275,69 +289,102 @@ impl Projector {
         Ok(())
     }
 
-    /// The events up to the first of each partition that can't be decoded; that one blocks the rest of its partition.
-    fn decode(&mut self, records: Vec<Record>) -> Result<Vec<Decoded>, Error> {
-        let mut events = Vec::with_capacity(records.len());
+    /// Without the registry an event whose schema isn't known yet blocks the rest of its partition. What is no event goes
+    /// to the dead letters.
+    fn decode(&mut self, records: Vec<Record>) -> Result<Batch, Error> {
+        let mut batch = Batch::default();
         let mut stopped: HashSet<Place> = HashSet::new();
         for record in records {
             if stopped.contains(&record.place) {
                 continue;
             }
-            match self.wait(async { Ok(self.decoder.decode(&record).await) })? {
-                Ok(event) => events.push(event),
-                Err(error) => {
-                    stopped.insert(record.place.clone());
+            let (place, offset) = (record.place.clone(), record.offset);
+            match self.wait(async { Ok(self.decoder.decode(record).await) })? {
+                Ok(event) => batch.events.entry(event.model.name.clone()).or_default().push(event),
+                Err((record, batch::Error::Undecodable(error))) => {
+                    batch.letters.push(self.letters.compose(&record, Cause::Undecodable, &error));
+                }
+                Err((record, batch::Error::Registry(error))) => {
+                    stopped.insert(place);
                     self.block(&record, &error);
+                    continue;
                 }
             }
+            let old =
+                self.next.get(&place).copied().expect("invariant: only placed partitions are collected");
+            batch.moves.entry(place).or_insert((old, old)).1 = offset + 1;
         }
-        Ok(events)
+        Ok(batch)
     }
 
-    fn block(&mut self, record: &Record, error: &batch::Error) {
+    fn block(&mut self, record: &Record, error: &registry::Error) {
         let place = &record.place;
-        let at = format!("{}/{}/{}", place.topic, place.partition, record.offset);
-        let reason = match error {
-            batch::Error::Registry(error) => error.to_string(),
-            batch::Error::Undecodable(detail) => {
-                ::metrics::counter!(metrics::UNDECODABLE).increment(1);
-                tracing::error!(
-                    topic = &*place.topic,
-                    partition = place.partition,
-                    offset = record.offset,
-                    key = %String::from_utf8_lossy(&record.key),
-                    detail,
-                    "an event can't be decoded; its partition waits"
-                );
-                format!("cannot decode the event at {at}: {detail}")
-            }
-        };
         let before = self.blocked.get(place).map(|blocked| blocked.pause);
         let pause = before.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
         let until = Some(Instant::now() + pause);
+        let reason = error.to_string();
         self.blocked.insert(place.clone(), Blocked { reason, offset: record.offset, pause, until });
         self.consumer.pause(place);
     }
 
-    async fn commit(&self, moves: &Moves, events: &BTreeMap<String, Vec<Decoded>>) -> Result<(), Error> {
+    async fn commit(&self, batch: &Batch, grain: Grain) -> Result<(), Error> {
         let mut connection = self.pool.acquire().await?;
         let mut transaction = connection.begin().await?;
         // First of all: it fences, and its locks keep others from the rows that are read next.
-        if !self.offsets.advance(&mut transaction, moves).await? {
+        if !self.offsets.advance(&mut transaction, &batch.moves).await? {
             ::metrics::counter!(metrics::FENCED).increment(1);
             transaction.rollback().await?;
             return Err(Error::Fenced);
         }
-        let mut applied = Vec::with_capacity(events.len());
-        for (model, events) in events {
+        let mut letters = batch.letters.clone();
+        let mut applied = Vec::with_capacity(batch.events.len());
+        for (model, events) in &batch.events {
             let rows = self.rows.get(model).expect("invariant: every decoded event is of a known model");
-            applied.push((model, rows.apply(&mut transaction, events).await?));
+            let mut count = 0;
+            match grain {
+                Grain::Batch => {
+                    let done = rows.apply(&mut transaction, events).await?;
+                    count += done.count;
+                    letters.extend(self.waiting(events, &done));
+                }
+                Grain::Event => {
+                    for event in events.chunks(1) {
+                        let mut savepoint = transaction.begin().await?;
+                        match rows.apply(&mut savepoint, event).await {
+                            Ok(done) => {
+                                savepoint.commit().await?;
+                                count += done.count;
+                                letters.extend(self.waiting(event, &done));
+                            }
+                            Err(error) if error.is_refusal() => {
+                                savepoint.rollback().await?;
+                                let refused = |event: &Decoded| {
+                                    self.letters.compose(&event.record, Cause::Refused, &error)
+                                };
+                                letters.extend(event.iter().map(refused));
+                            }
+                            Err(error) => return Err(error.into()),
+                        }
+                    }
+                }
+            }
+            applied.push((model, count));
+        }
+        if !letters.is_empty() {
+            // Before the offsets have moved past them: rather twice than never.
+            self.letters.send(letters).await.map_err(Error::Letters)?;
         }
         transaction.commit().await?;
         for (model, count) in applied {
             ::metrics::counter!(metrics::APPLIED, "model" => model.clone()).increment(count);
         }
         Ok(())
+    }
+
+    fn waiting(&self, events: &[Decoded], done: &Applied) -> Vec<Composed> {
+        let compose =
+            |(index, gap): &(usize, Gap)| self.letters.compose(&events[*index].record, Cause::Waits, gap);
+        done.gaps.iter().map(compose).collect()
     }
 
     /// While idle: is PostgreSQL there, and does it agree with us?

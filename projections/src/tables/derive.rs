@@ -4,6 +4,7 @@ use writ_model::{Field, Model, Type, Value};
 
 use super::kind::{self, Kind};
 use super::name::{self, Schema, literal, quote};
+use super::rename::History;
 
 /// Most bytes of an index entry, below PostgreSQL's limit of about 2,700.
 const MAX_ENTRY: u64 = 2600;
@@ -27,6 +28,8 @@ pub struct Column {
     pub(crate) kind: Kind,
     /// What rows get that are older than the column, as text; `None`: null.
     backfill: Option<String>,
+    /// What it was before.
+    pub(super) history: History,
 }
 
 impl Column {
@@ -37,6 +40,7 @@ impl Column {
             name: name::column(&field.name),
             kind: Kind::of(&field.ty),
             backfill: default.filter(|value| **value != Value::Null).and_then(kind::text),
+            history: History::of(field),
         }
     }
 
@@ -114,6 +118,42 @@ impl Table {
                 format!("ALTER TABLE {table} ALTER COLUMN {} DROP DEFAULT", column.quoted()),
             ],
         }
+    }
+
+    /// The statement that makes `old` the column.
+    pub(super) fn rename(&self, old: &str, column: &Column) -> String {
+        format!("ALTER TABLE {} RENAME COLUMN {} TO {}", self.qualified, quote(old), column.quoted())
+    }
+
+    /// The statement that gives the parts of a column's values their names of today. `None`: they have them.
+    pub(super) fn convert(&self, column: &Column) -> Option<String> {
+        let converted = column.history.converted.as_ref()?;
+        let name = column.quoted();
+        Some(format!("UPDATE {} SET {name} = {converted} WHERE {name} IS NOT NULL", self.qualified))
+    }
+
+    /// The statement that notes what a column was before.
+    pub(super) fn comment(&self, column: &Column) -> Option<String> {
+        let comment = column.history.comment()?;
+        Some(format!("COMMENT ON COLUMN {}.{} IS {}", self.qualified, column.quoted(), literal(&comment)))
+    }
+
+    /// What its indexes were called before columns were renamed, and what they are called now. `before`: the earlier name
+    /// of a column.
+    pub(super) fn renamed_indexes(&self, before: impl Fn(&str) -> Option<String>) -> Vec<(String, String)> {
+        let name = |index: &Index, column: &dyn Fn(&String) -> String| {
+            let columns: Vec<String> = index.columns.iter().map(column).collect();
+            let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+            name::index(&self.name, &columns, index.hash)
+        };
+        self.indexes
+            .iter()
+            .map(|index| {
+                let old = name(index, &|column| before(column).unwrap_or_else(|| column.clone()));
+                (old, name(index, &String::clone))
+            })
+            .filter(|(old, new)| old != new)
+            .collect()
     }
 
     /// The names of its indexes, each with the statement that creates it.

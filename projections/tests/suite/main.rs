@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod dead_letters;
 mod lists;
 mod outage;
 mod projector;

@@ -7,12 +7,11 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 use writ_model::{Event, Model, Object, Position, Timestamp};
 use writ_producers::readiness::Readiness;
-use writ_projections::positions::NotReached;
 use writ_projections::query::ListRequest;
 
 use crate::stage::Stage;
 
-const COUNTER: &str = "
+pub(crate) const COUNTER: &str = "
 model: counter
 fields:
   name: { type: text }
@@ -23,12 +22,12 @@ commands:
   close: { deletes: true, emits: closed }
 ";
 
-fn fields(event: &Event, json: &Json) -> Object {
+pub(crate) fn fields(event: &Event, json: &Json) -> Object {
     writ_model::value::object_from_json(&event.fields, json, true).unwrap()
 }
 
 /// `events` events of each of `aggregates`, one aggregate after the other in each round.
-async fn publish(
+pub(crate) async fn publish(
     stage: &Stage,
     counter: &Model,
     ids: &[Uuid],
@@ -48,7 +47,7 @@ async fn publish(
     positions
 }
 
-async fn rows(stage: &Stage, counter: &Model) -> BTreeMap<Uuid, (u64, Json)> {
+pub(crate) async fn rows(stage: &Stage, counter: &Model) -> BTreeMap<Uuid, (u64, Json)> {
     let all = ListRequest::parse(counter, &[("limit".into(), "1000".into())]).unwrap();
     let page = stage.queries.list(counter, &all).await.unwrap();
     let row = |state: &str| serde_json::from_str::<Json>(state).unwrap();
@@ -162,29 +161,5 @@ async fn an_offset_that_somebody_changed_is_followed() {
     let more = publish(&stage, &counter, &[id], 4..=4).await;
     stage.reach(&more).await;
     assert_eq!(rows(&stage, &counter).await[&id], (4, json!(3)), "fenced, read again, counted once");
-    running.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_cannot_be_decoded_stops_its_partition_only() {
-    let stage = Stage::new(&[COUNTER]).await;
-    let mut running = stage.start();
-    let counter = stage.model("counter");
-    let (bad, opened) = (Uuid::now_v7(), &counter.events["opened"]);
-    let stuck = stage.publish_bytes(&counter, opened, bad, 1, Timestamp(1), b"garbage").await;
-    let reason =
-        running.until(|state| matches!(state, Readiness::Waiting(why) if why.contains("decode"))).await;
-    let place = format!("counter/{}/{}", stuck.partition, stuck.offset);
-    assert!(matches!(&reason, Readiness::Waiting(why) if why.contains(&place)), "{reason:?}");
-
-    let ids: Vec<Uuid> = (0..60).map(|_| Uuid::now_v7()).collect();
-    let positions = publish(&stage, &counter, &ids, 1..=1).await;
-    let (waiting, free): (Vec<Position>, Vec<Position>) =
-        positions.into_iter().partition(|place| place.partition == stuck.partition);
-    stage.reach(&free).await;
-    assert_eq!(rows(&stage, &counter).await.len(), free.len());
-    let waiter = stage.queries.positions(stage.topics.clone());
-    let late = waiter.wait(&waiting, Duration::from_millis(300)).await;
-    assert!(matches!(late, Err(NotReached::TimedOut(_))), "{late:?}");
     running.stop().await;
 }

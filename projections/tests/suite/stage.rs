@@ -1,10 +1,14 @@
 //! What a test stands on: models, topics, a schema, and a projector to start and stop.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::{Offset, TopicPartitionList};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -12,11 +16,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use writ_model::diagnostic::Source;
 use writ_model::{Event, Model, Models, Object, Position, Timestamp};
+use writ_producers::dead_letter::{Entry, Letter, Origin};
 use writ_producers::envelope::{frame, header};
 use writ_producers::kafka;
 use writ_producers::readiness::Readiness;
 use writ_producers::registry::{self, Registry, SchemaIds};
 use writ_producers::topics::{self, Topics};
+use writ_projections::projector::replay::Replay;
 use writ_projections::query::Queries;
 use writ_projections::{Options, projector};
 
@@ -127,6 +133,54 @@ impl Stage {
         self.models.get(name).unwrap().clone()
     }
 
+    /// The tool that tries events again, with `models`.
+    pub(crate) fn replay(&self, models: &Arc<Models>) -> Replay {
+        Replay::new(&self.database.options, &self.kafka, self.registry.clone(), models.clone()).unwrap()
+    }
+
+    /// Registers the events of other models under the topics of this test.
+    pub(crate) async fn register(&self, models: &Models) -> SchemaIds {
+        self.registry.register(models, &self.topics).await.unwrap()
+    }
+
+    /// The dead letters by the places of their events: the first of each, and how often it was written.
+    pub(crate) async fn letters(&self) -> BTreeMap<Origin, (Letter, usize)> {
+        let (kafka, topic) = (self.kafka.clone(), self.topics.dead_letters());
+        tokio::task::spawn_blocking(move || {
+            let consumer: BaseConsumer = kafka
+                .client("test")
+                .set("group.id", "none")
+                .set("enable.partition.eof", "true")
+                .create()
+                .unwrap();
+            let mut assignment = TopicPartitionList::new();
+            for partition in 0..kafka.partitions {
+                assignment.add_partition_offset(&topic, partition, Offset::Beginning).unwrap();
+            }
+            consumer.assign(&assignment).unwrap();
+            let (mut letters, mut left) = (BTreeMap::new(), kafka.partitions);
+            while left > 0 {
+                match consumer.poll(LIMIT).expect("the end is reached") {
+                    Err(KafkaError::PartitionEOF(_)) => left -= 1,
+                    Err(error) => panic!("{error}"),
+                    Ok(record) => {
+                        let Some(Entry::Letter(letter)) = Entry::parse(&record) else { panic!("no letter") };
+                        letters.entry(letter.origin.clone()).or_insert((*letter, 0)).1 += 1;
+                    }
+                }
+            }
+            letters
+        })
+        .await
+        .unwrap()
+    }
+
+    /// Where the event at `position` stands.
+    pub(crate) fn origin(&self, position: &Position) -> Origin {
+        let Position { model, partition, offset } = position;
+        Origin { topic: self.topics.events(model), partition: *partition, offset: *offset }
+    }
+
     pub(crate) fn start(&self) -> Running {
         let cancel = CancellationToken::new();
         let (sender, readiness) = watch::channel(Readiness::Waiting("new".into()));
@@ -167,12 +221,24 @@ impl Stage {
         value: &[u8],
     ) -> Position {
         let (version, time) = (version.to_string(), at.to_string());
-        let headers = OwnedHeaders::new()
-            .insert(Header { key: header::TYPE, value: Some(&event.type_name) })
-            .insert(Header { key: header::VERSION, value: Some(&version) })
-            .insert(Header { key: header::TIME, value: Some(&time) });
-        let (topic, key) = (self.topics.events(&model.name), aggregate.to_string());
-        let record = FutureRecord::to(&topic).key(&key).payload(value).headers(headers);
+        let headers =
+            [(header::TYPE, &*event.type_name), (header::VERSION, &*version), (header::TIME, &*time)];
+        self.publish_record(model, &aggregate.to_string(), value, &headers).await
+    }
+
+    /// Anything into the topic of a model.
+    pub(crate) async fn publish_record(
+        &self,
+        model: &Model,
+        key: &str,
+        value: &[u8],
+        headers: &[(&str, &str)],
+    ) -> Position {
+        let owned = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(*value) }));
+        let topic = self.topics.events(&model.name);
+        let record = FutureRecord::to(&topic).key(key).payload(value).headers(owned);
         let delivery = self.producer.send(record, LIMIT).await.unwrap();
         Position { model: model.name.clone(), partition: delivery.partition, offset: delivery.offset }
     }
