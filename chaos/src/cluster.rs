@@ -37,14 +37,15 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts the servers, the proxies and the processes, and waits until all work.
+    /// Starts the servers, the proxies and the processes, and waits until all work. After an error the servers may run.
     pub(crate) async fn start(infra: &Path, writ: &Path, models: &Path, dir: &Path) -> Result<Self> {
         // For each process: Kafka's listener, three proxies, HTTP.
         let ports = free_ports(NODES.len() * 5);
         let ports: Vec<&[u16]> = ports.chunks(5).collect();
         let listeners: Vec<_> =
             ports.iter().map(|ports| Listener { port: ports[0], advertised: ports[1] }).collect();
-        let stack = Stack::start(infra, dir, &listeners).await.context("the servers don't start")?;
+        let mut stack = Stack::new(infra, dir);
+        stack.start(&listeners).await.context("the servers don't start")?;
         let mut nodes = Vec::new();
         for ((role, name), ports) in NODES.into_iter().zip(ports) {
             let proxy = async |port, target| {
@@ -60,10 +61,7 @@ impl Cluster {
         }
         let extra = nodes.pop().expect("invariant: the list of processes is not empty");
         let cluster = Self { stack, nodes, extra, ended: Mutex::default() };
-        if let Err(error) = cluster.start_nodes().await {
-            cluster.kill().await?;
-            return Err(error);
-        }
+        cluster.start_nodes().await?;
         Ok(cluster)
     }
 
@@ -130,14 +128,14 @@ impl Cluster {
         for node in self.nodes.iter().chain([&self.extra]) {
             let killed = node.kill().await;
             first_error = first_error.and(killed);
-            for proxy in self.cables(node) {
+            for proxy in Self::cables(node) {
                 proxy.stop().await;
             }
         }
         first_error.and(self.stack.kill().await)
     }
 
-    fn cables<'a>(&self, node: &'a Node) -> [&'a Arc<Proxy>; 3] {
+    fn cables(node: &Node) -> [&Arc<Proxy>; 3] {
         [&node.cables.kafka, &node.cables.registry, &node.cables.postgres]
     }
 

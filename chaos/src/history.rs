@@ -47,7 +47,10 @@ pub(crate) struct Acknowledged {
 pub(crate) enum Outcome {
     Committed(Acknowledged),
     /// Nothing was written. `version`: of the `ETag` of a 412.
-    Refused { kind: String, version: Option<u64> },
+    Refused {
+        kind: String,
+        version: Option<u64>,
+    },
     /// It may be there or not.
     Unknown,
 }
@@ -153,7 +156,7 @@ impl Recorder {
 
 /// The longest time between two acknowledged commands that overlaps `from..to`. `times` is sorted.
 pub(crate) fn longest_gap(times: &[Micros], from: Micros, to: Micros) -> Micros {
-    let first = times.partition_point(|time| *time < from).saturating_sub(1);
+    let first = times.partition_point(|time| *time <= from).saturating_sub(1);
     let after = (times.partition_point(|time| *time <= to) + 1).min(times.len());
     let inside = times.get(first..after).unwrap_or_default();
     inside.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)

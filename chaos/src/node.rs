@@ -100,7 +100,10 @@ impl Node {
             .env("WRIT_KAFKA_BROKERS", address(&self.cables.kafka))
             .env("WRIT_KAFKA_PARTITIONS", crate::PARTITIONS)
             .env("WRIT_REGISTRY_URL", format!("http://{}/apis/ccompat/v7", address(&self.cables.registry)))
-            .env("WRIT_POSTGRES_URL", format!("postgres://postgres@{}/postgres", address(&self.cables.postgres)))
+            .env(
+                "WRIT_POSTGRES_URL",
+                format!("postgres://postgres@{}/postgres", address(&self.cables.postgres)),
+            )
             // Short, so that the clients' repeats are exercised too.
             .env("WRIT_HTTP_COMMAND_TIMEOUT_MS", "3000")
             .env("WRIT_LOG_FORMAT", "json")

@@ -57,29 +57,30 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Deletes what an earlier run left in `dir`, and starts the four servers on free ports.
-    pub(crate) async fn start(infra: &Path, dir: &Path, listeners: &[Listener]) -> Result<Self> {
-        let mut stack = Self {
-            infra: infra.to_owned(),
-            dir: dir.to_owned(),
-            ports: Ports { kafka: 0, registry: 0, postgres: 0 },
-        };
-        stack.remove().await?;
-        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    /// The stack in the folder `dir`, not started.
+    pub(crate) fn new(infra: &Path, dir: &Path) -> Self {
+        let ports = Ports { kafka: 0, registry: 0, postgres: 0 };
+        Self { infra: infra.to_owned(), dir: dir.to_owned(), ports }
+    }
+
+    /// Deletes what an earlier run left, and starts the four servers on free ports.
+    pub(crate) async fn start(&mut self, listeners: &[Listener]) -> Result<()> {
+        self.remove().await?;
+        fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
         let list: Vec<_> = listeners
             .iter()
             .map(|listener| json!({ "port": listener.port, "advertised": listener.advertised }))
             .collect();
-        fs::write(dir.join("kafka-listeners.json"), serde_json::to_vec(&list)?)
+        fs::write(self.dir.join("kafka-listeners.json"), serde_json::to_vec(&list)?)
             .context("cannot write the list of Kafka's listeners")?;
-        stack.infra(&["up", "--no-server", "--free-ports", "--detach"]).await?;
+        self.infra(&["up", "--no-server", "--free-ports", "--detach"]).await?;
         #[derive(Deserialize)]
         struct File {
             ports: Ports,
         }
-        let file = fs::read(dir.join("stack.json")).context("the stack has no stack.json")?;
-        stack.ports = serde_json::from_slice::<File>(&file).context("stack.json has no ports")?.ports;
-        Ok(stack)
+        let file = fs::read(self.dir.join("stack.json")).context("the stack has no stack.json")?;
+        self.ports = serde_json::from_slice::<File>(&file).context("stack.json has no ports")?.ports;
+        Ok(())
     }
 
     /// Starts the server and waits until it is ready.
@@ -109,8 +110,7 @@ impl Stack {
     pub(crate) async fn remove(&self) -> Result<()> {
         if self.dir.exists() {
             self.infra(&["reset", "--yes"]).await?;
-            fs::remove_dir_all(&self.dir)
-                .with_context(|| format!("cannot delete {}", self.dir.display()))?;
+            fs::remove_dir_all(&self.dir).with_context(|| format!("cannot delete {}", self.dir.display()))?;
         }
         Ok(())
     }

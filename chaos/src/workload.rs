@@ -22,6 +22,10 @@ pub(crate) use client::Client;
 use members::Members;
 use registers::Registers;
 
+/// The numbers of who opens the first accounts, and of who comes last.
+const OPENER: u64 = u64::MAX;
+const LAST: u64 = u64::MAX - 1;
+
 /// What the clients share: which aggregates there are, and what answers said about them. Never the read side.
 #[derive(Debug)]
 struct World {
@@ -57,16 +61,15 @@ impl Workload {
             registers: Registers::default(),
             members: Members::default(),
         });
-        let client = |nth: usize| -> Result<Client> {
-            let seed = seed.wrapping_mul(1_000_003).wrapping_add(nth as u64);
-            let rng = ChaCha8Rng::seed_from_u64(seed);
-            Client::new(nth, apis.clone(), rng, recorder.clone(), give_up.clone())
+        let client = |nth, stream| {
+            let rng = numbers(seed, stream);
+            Client::new(nth, apis.clone(), rng, recorder.clone(), give_up.clone()).context("no HTTP client")
         };
-        let mut opener = client(0).context("no HTTP client")?;
+        let mut opener = client(0, OPENER)?;
         world.accounts.open_all(&mut opener).await?;
         let mut clients = JoinSet::new();
         for nth in 0..count {
-            let (mut client, world) = (client(nth).context("no HTTP client")?, world.clone());
+            let (mut client, world) = (client(nth, nth as u64)?, world.clone());
             clients.spawn(async move {
                 while !client.recorder.is_stopped() {
                     step(&world, &mut client).await;
@@ -89,12 +92,19 @@ impl Workload {
         while let Some(ended) = self.clients.join_next().await {
             ended.context("a client panicked")?;
         }
-        let rng = ChaCha8Rng::seed_from_u64(self.seed);
+        let rng = numbers(self.seed, LAST);
         let mut last = Client::new(0, self.apis, rng, self.recorder, self.give_up)?;
         self.world.members.take_freed(&mut last).await;
         timer.abort();
         Ok(())
     }
+}
+
+/// Random numbers of their own for each client: two with the same would send the same names.
+fn numbers(seed: u64, stream: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(stream);
+    rng
 }
 
 /// One thing that a client does: one command, or the two of a transfer. About one in twenty commands conflicts.

@@ -22,6 +22,8 @@ use crate::{cargo, maven, prerequisites, progress};
 const TEST_SEED: u64 = 7;
 /// How long that run breaks things, in seconds.
 const TEST_SECONDS: &str = "60";
+/// Acknowledged commands per minute that it needs: the programs are built without optimisation.
+const TEST_FLOOR: &str = "1000";
 
 /// Options of `cargo dev chaos`.
 #[derive(Debug, Args)]
@@ -54,20 +56,25 @@ pub(crate) async fn chaos(options: &Options, interrupt: &Interrupt) -> Result<u8
     let writ = cargo::build_writ(&interrupt.stop).await?;
     let mut args = vec!["--minutes".to_owned(), options.minutes.clone()];
     args.extend(options.args.iter().cloned());
-    run(&["--profile", "up"], &writ, seed, &args, interrupt).await
+    run(&["--profile", "up"], &writ, seed, &seed.to_string(), &args, interrupt).await
 }
 
 /// The short run of `cargo dev test`, with the programs that the tests have built.
 pub(crate) async fn short(interrupt: &Interrupt) -> Result<u8> {
     let writ = cargo::build_writ_for_tests(&interrupt.stop).await?;
-    let args = ["--seconds", TEST_SECONDS, "--name", "test"].map(str::to_owned);
-    run(&[], &writ, TEST_SEED, &args, interrupt).await
+    let args = ["--seconds", TEST_SECONDS, "--floor", TEST_FLOOR].map(str::to_owned);
+    run(&[], &writ, TEST_SEED, "test", &args, interrupt).await
 }
 
-async fn run(profile: &[&str], writ: &Path, seed: u64, args: &[String], interrupt: &Interrupt) -> Result<u8> {
-    let dir = workspace().join("target/chaos");
-    let folder = args.iter().skip_while(|arg| *arg != "--name").nth(1).cloned();
-    let dir = dir.join(folder.unwrap_or_else(|| seed.to_string()));
+async fn run(
+    profile: &[&str],
+    writ: &Path,
+    seed: u64,
+    folder: &str,
+    args: &[String],
+    interrupt: &Interrupt,
+) -> Result<u8> {
+    let dir = workspace().join("target/chaos").join(folder);
     let mut command = cargo::cargo();
     command.arg("run").args(profile).args(["--package", "writ-chaos", "--"]);
     command.arg("--dir").arg(&dir).arg("--writ").arg(writ).arg("--infra").arg(own_program()?);

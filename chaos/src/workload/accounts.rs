@@ -48,8 +48,11 @@ impl Accounts {
         let to = (from + client.rng.random_range(1..ACCOUNTS)) % ACCOUNTS;
         let value = Some(client.rng.random_range(1..200));
         let transfer = Some(Uuid::from_u128(client.rng.random()));
-        let half = |command, account: usize| {
-            Request { target: number(account), value, transfer, ..self::account(command) }
+        let half = |command, account: usize| Request {
+            target: number(account),
+            value,
+            transfer,
+            ..self::account(command)
         };
         if let Outcome::Committed(_) = client.send(half("withdraw", from)).await {
             client.send(half("deposit", to)).await;

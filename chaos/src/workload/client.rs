@@ -111,9 +111,8 @@ impl Client {
         }
         let Ok(answer) = post.send().await else { return Attempt::Lost(None) };
         let status = answer.status().as_u16();
-        let header = |name: &str| {
-            Some(answer.headers().get(name)?.to_str().ok()?.trim_matches('"').to_owned())
-        };
+        let header =
+            |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.trim_matches('"').to_owned());
         let (position, etag) = (header("writ-position"), header("etag"));
         let Ok(text) = answer.text().await else { return Attempt::Lost(None) };
         let found: Value = serde_json::from_str(&text).unwrap_or(Value::Null);

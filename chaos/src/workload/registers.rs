@@ -75,8 +75,13 @@ impl Registers {
     async fn create(&self, client: &mut Client, nth: usize) {
         let name = client.name("r");
         let value = Some(client.rng.random_range(0..1_000_000));
-        let request =
-            Request { model: "register", command: "create", target: name.clone(), value, ..Request::default() };
+        let request = Request {
+            model: "register",
+            command: "create",
+            target: name.clone(),
+            value,
+            ..Request::default()
+        };
         let created = matches!(client.send(request).await, Outcome::Committed(_));
         let slot = &mut self.slots.lock()[nth];
         *slot = match created {
