@@ -40,8 +40,17 @@ pub(crate) fn cargo() -> Command {
 
 /// Builds `writ` with the profile `up`, with cargo's own progress on the terminal, and gives the path of the program.
 pub(crate) async fn build_writ(cancel: &CancellationToken) -> Result<PathBuf> {
+    build_writ_with("up", cancel).await
+}
+
+/// The same with the profile of the tests.
+pub(crate) async fn build_writ_for_tests(cancel: &CancellationToken) -> Result<PathBuf> {
+    build_writ_with("dev", cancel).await
+}
+
+async fn build_writ_with(profile: &str, cancel: &CancellationToken) -> Result<PathBuf> {
     let mut build = cargo();
-    build.args(["build", "--profile", "up", "--package", "writ", "--bin", "writ"]);
+    build.args(["build", "--profile", profile, "--package", "writ", "--bin", "writ"]);
     build.arg("--message-format=json-render-diagnostics");
     let mut program = None;
     let status = run_with_lines(build, cancel, |line| program = executable(line).or(program.take())).await?;

@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -68,11 +69,39 @@ fn configured(stack: &Stack, data: &std::path::Path) -> Result<String> {
     if data.contains(',') {
         bail!("Kafka can't keep its data in {data}: it takes the comma as the start of another folder");
     }
+    let (listeners, advertised, protocols) = more_listeners(stack)?;
     Ok(PROPERTIES
+        .replace("{more_listeners}", &listeners)
+        .replace("{more_advertised}", &advertised)
+        .replace("{more_protocols}", &protocols)
         .replace("{port}", &stack.ports.kafka.to_string())
         .replace("{controller_port}", &stack.ports.kafka_controller.to_string())
         // A backslash is an escape in properties files.
         .replace("{data}", &data.replace('\\', "\\\\")))
+}
+
+/// A listener whose clients are told another port than it has: that of a proxy, which they then can't go around.
+#[derive(Debug, Deserialize)]
+struct Proxied {
+    port: u16,
+    advertised: u16,
+}
+
+/// What `kafka-listeners.json` in the stack's folder adds to the listeners, what is advertised, and the protocols. The
+/// faults harness writes it before the first start, one listener for each process whose network it can break.
+fn more_listeners(stack: &Stack) -> Result<(String, String, String)> {
+    let path = stack.dir().join("kafka-listeners.json");
+    let Ok(content) = fs::read(&path) else { return Ok(Default::default()) };
+    let proxied: Vec<Proxied> = serde_json::from_slice(&content)
+        .with_context(|| format!("{} is not a list of listeners", path.display()))?;
+    let each = |part: &dyn Fn(usize, &Proxied) -> String| {
+        proxied.iter().enumerate().map(|(nth, listener)| part(nth, listener)).collect::<String>()
+    };
+    Ok((
+        each(&|nth, listener| format!(",PROXIED{nth}://127.0.0.1:{}", listener.port)),
+        each(&|nth, listener| format!(",PROXIED{nth}://127.0.0.1:{}", listener.advertised)),
+        each(&|nth, _| format!(",PROXIED{nth}:PLAINTEXT")),
+    ))
 }
 
 /// Asks for the versions of the protocol, the first request of every client. The broker answers once it is part of the

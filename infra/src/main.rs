@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod cargo;
+mod chaos;
 mod commands;
 mod interrupt;
 mod job;
@@ -88,6 +89,11 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Break a stack of its own on purpose, under load, and check that nothing was lost or doubled
+    Chaos(chaos::Options),
+    /// Start, stop or kill one server; for the faults harness
+    #[command(hide = true)]
+    Server { action: chaos::Action, server: Server },
 }
 
 #[tokio::main]
@@ -125,6 +131,8 @@ async fn run(arguments: Arguments, interrupt: &Interrupt) -> Result<u8> {
         Command::Sample => commands::load_sample(&stack()?, interrupt).await?,
         Command::Test { keep, args } => return test::test(&args, keep, interrupt).await,
         Command::Bench { name, args } => return commands::bench(&stack()?, &name, &args, interrupt).await,
+        Command::Chaos(options) => return chaos::chaos(&options, interrupt).await,
+        Command::Server { action, server } => chaos::act(&stack()?, action, server, interrupt).await?,
     }
     Ok(0)
 }

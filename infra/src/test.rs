@@ -12,7 +12,7 @@ use crate::ports::PortFlags;
 use crate::progress::Progress;
 use crate::stack::{Stack, lock_file, workspace};
 use crate::up::{start_backing, stop_all};
-use crate::{cargo, maven, prerequisites};
+use crate::{cargo, chaos, maven, prerequisites};
 
 /// Starts a stack on free ports, runs `cargo test` on it, and takes it down. Returns the exit code of the tests.
 ///
@@ -46,7 +46,11 @@ pub(crate) async fn test(args: &[String], keep: bool, interrupt: &Interrupt) -> 
         delete(&stack)?;
         fs::remove_dir_all(&dir).with_context(|| format!("cannot delete {}", dir.display()))?;
     }
-    result
+    match result? {
+        // Only after the whole suite: who runs some tests wants their answer.
+        0 if args.is_empty() => chaos::short(interrupt).await,
+        code => Ok(code),
+    }
 }
 
 async fn run(stack: &Stack, args: &[String], cancel: &CancellationToken) -> Result<u8> {
