@@ -81,12 +81,13 @@ pub(crate) fn read(
     models: &Models,
     expected: &HashMap<String, HashSet<Uuid>>,
 ) -> Result<Log> {
+    let deadline = Instant::now() + PATIENCE;
     let mut reader = Reader { models, schemas: Schemas::new(registry)?, log: Log::default() };
     for model in models.models.values() {
         let expected = expected.get(&model.name).cloned().unwrap_or_default();
-        reader.read(kafka, &format!("writ.{}", model.name), expected)?;
+        reader.read(kafka, &format!("writ.{}", model.name), expected, deadline)?;
     }
-    reader.read(kafka, DEAD_LETTERS, HashSet::new())?;
+    reader.read(kafka, DEAD_LETTERS, HashSet::new(), deadline)?;
     // Between partitions there is no order; within one, Kafka's.
     reader
         .log
@@ -104,8 +105,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads one topic. Waits for what is missing as long as [`PATIENCE`] says.
-    fn read(&mut self, kafka: u16, topic: &str, mut missing: HashSet<Uuid>) -> Result<()> {
+    /// Reads one topic to its end. Waits for what is missing until `deadline`.
+    fn read(&mut self, kafka: u16, topic: &str, mut missing: HashSet<Uuid>, deadline: Instant) -> Result<()> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", format!("127.0.0.1:{kafka}"))
             .set("group.id", "writ-chaos")
@@ -127,7 +128,6 @@ impl Reader<'_> {
         }
         consumer.assign(&assignment)?;
         let mut at_end = HashSet::new();
-        let deadline = Instant::now() + PATIENCE;
         loop {
             match consumer.poll(Duration::from_millis(500)) {
                 Some(Ok(message)) => {

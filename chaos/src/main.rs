@@ -74,13 +74,17 @@ struct Options {
     keep: bool,
 }
 
-fn main() -> Result<ExitCode> {
+#[tokio::main]
+async fn main() -> ExitCode {
     let options = Options::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let stop = CancellationToken::new();
+    let stop = CancellationToken::new();
+    let result = async {
         listen(&stop)?;
         run::run(&options, &stop).await
+    };
+    result.await.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
     })
 }
 

@@ -93,8 +93,10 @@ impl Workload {
             ended.context("a client panicked")?;
         }
         let rng = numbers(self.seed, LAST);
-        let mut last = Client::new(0, self.apis, rng, self.recorder, self.give_up)?;
-        self.world.members.take_freed(&mut last).await;
+        if !self.give_up.is_cancelled() {
+            let mut last = Client::new(0, self.apis, rng, self.recorder, self.give_up)?;
+            self.world.members.take_freed(&mut last).await;
+        }
         timer.abort();
         Ok(())
     }

@@ -49,6 +49,11 @@ impl Client {
         Ok(Self { nth, apis, http, rng, recorder, give_up })
     }
 
+    /// The time for outcomes is over.
+    pub(super) fn gave_up(&self) -> bool {
+        self.give_up.is_cancelled()
+    }
+
     /// A name that nobody else has.
     pub(super) fn name(&mut self, prefix: &str) -> String {
         format!("{prefix}-{:016x}", self.rng.random::<u64>())

@@ -70,6 +70,9 @@ impl Members {
     pub(super) async fn take_freed(&self, client: &mut Client) {
         let freed = std::mem::take(&mut *self.freed.lock());
         for email in freed.into_iter().take(TAKEN_AGAIN) {
+            if client.gave_up() {
+                break;
+            }
             client.send(Request { email: Some(email), ..member("join") }).await;
         }
     }
