@@ -153,12 +153,13 @@ async fn values_are_exchanged_by_way_of_a_third_one() {
     let (a, b) = (app.post(CREATE, &ada).await.expect(201), app.post(CREATE, &bob).await.expect(201));
     let to_bob = json!({ "email": bob["email"] });
     let to_ada = json!({ "email": ada["email"] });
-    let (first, second) = futures::join!(app.post(&update(&a), &to_bob), app.post(&update(&b), &to_ada));
+    let (of_a, of_b) = (update(&a), update(&b));
+    let (first, second) = futures::join!(app.post(&of_a, &to_bob), app.post(&of_b, &to_ada));
     taken(first, &["email"]);
     taken(second, &["email"]);
-    app.post(&update(&a), &json!({ "email": unique("m") + "@example.org" })).await.expect(200);
-    once_free(&app, &update(&b), &to_ada).await.expect(200);
-    once_free(&app, &update(&a), &to_bob).await.expect(200);
+    app.post(&of_a, &json!({ "email": unique("m") + "@example.org" })).await.expect(200);
+    once_free(&app, &of_b, &to_ada).await.expect(200);
+    once_free(&app, &of_a, &to_bob).await.expect(200);
 }
 
 #[tokio::test]
