@@ -4,8 +4,13 @@
 pub(crate) const APP: &str = "test";
 
 /// File name and text.
-pub(crate) const FILES: &[(&str, &str)] =
-    &[("account.yaml", ACCOUNT), ("member.yaml", MEMBER), ("note.yaml", NOTE), ("order.yaml", ORDER)];
+pub(crate) const FILES: &[(&str, &str)] = &[
+    ("account.yaml", ACCOUNT),
+    ("member.yaml", MEMBER),
+    ("note.yaml", NOTE),
+    ("order.yaml", ORDER),
+    ("seat.yaml", SEAT),
+];
 
 /// Arithmetic over the state, guards that read it, a natural key.
 const ACCOUNT: &str = "\
@@ -41,7 +46,7 @@ commands:
   close: { from: open, to: closed, emits: closed }
 ";
 
-/// Values that no two may have: alone, without regard to case, together. Random ids, and a natural key.
+/// Values that no two may have: alone, without regard to case, together. Random ids.
 const MEMBER: &str = "\
 model: member
 crud: true
@@ -51,7 +56,10 @@ fields:
   team: { type: text, max_length: 40 }
   number: { type: integer, optional: true }
 unique: [team, number]
----
+";
+
+/// A unique value beside a natural key, so that a batch can name what it creates.
+const SEAT: &str = "\
 model: seat
 crud: true
 fields:
