@@ -359,3 +359,12 @@ fn what_was_stored_is_read_by_todays_declaration() {
     );
     assert_eq!(stored_from_json(&declared, &json!({})).unwrap_err()[0].pointer, "/name");
 }
+
+#[test]
+fn nesting_is_counted_in_lists_and_objects() {
+    let nested = |levels: usize| {
+        (0..levels).fold(json!(1), |inner, level| if level % 2 == 0 { json!([0, inner]) } else { json!({ "a": inner }) })
+    };
+    assert!(!nests_too_deeply(&nested(MAX_NESTING)));
+    assert!(nests_too_deeply(&nested(MAX_NESTING + 1)));
+}
