@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes};
 use bytes::BytesMut;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use writ_model::value::{MAX_NESTING, nests_too_deeply};
 
 use crate::options::Options;
 use crate::problem::{Kind, Problem};
@@ -92,13 +93,19 @@ pub(crate) fn broken(error: axum::Error) -> Problem {
     Kind::MalformedJson.because("The body could not be read to its end.")
 }
 
-/// JSON from `bytes`, which the problem calls `what`; nothing at all is the empty object. Nesting is limited to 128 levels.
+/// JSON from `bytes`, which the problem calls `what`; nothing at all is the empty object. Nesting is limited, see
+/// [`MAX_NESTING`].
 pub(crate) fn json(what: &str, bytes: &[u8]) -> Result<serde_json::Value, Problem> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(serde_json::Value::Object(serde_json::Map::new()));
     }
-    serde_json::from_slice(bytes)
-        .map_err(|error| Kind::MalformedJson.because(format!("{what} is not JSON: {error}.")))
+    let json = serde_json::from_slice(bytes)
+        .map_err(|error| Kind::MalformedJson.because(format!("{what} is not JSON: {error}.")))?;
+    if nests_too_deeply(&json) {
+        let detail = format!("{what} nests more than {MAX_NESTING} lists and objects inside each other.");
+        return Err(Kind::MalformedJson.because(detail));
+    }
+    Ok(json)
 }
 
 #[cfg(test)]
@@ -148,6 +155,10 @@ mod tests {
         let problem = json("The body", b"{\"a\": 1,\n oops}").unwrap_err();
         assert_eq!(problem.kind, Kind::MalformedJson);
         assert!(problem.detail.contains("line 2"), "{}", problem.detail);
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(json("The body", nested(MAX_NESTING).as_bytes()).is_ok());
+        let problem = json("The body", nested(MAX_NESTING + 1).as_bytes()).unwrap_err();
+        assert!(problem.kind == Kind::MalformedJson && problem.detail.contains("nests more"), "{problem:?}");
         let deep = "[".repeat(10_000);
         assert!(json("The body", deep.as_bytes()).unwrap_err().detail.contains("recursion limit"));
         assert_eq!(json("The body", b"{\"a\": \"\xff\"}").unwrap_err().kind, Kind::MalformedJson);

@@ -147,7 +147,8 @@ async fn check(
     })
 }
 
-fn parse(line: &[u8]) -> Result<Call, Problem> {
+/// What a line asks for.
+pub(crate) fn parse(line: &[u8]) -> Result<Call, Problem> {
     let json: Json = body::json("The line", line)?;
     let line: Line = serde_json::from_value(json).map_err(|error| {
         let detail = format!("The line is no command: {error}.");

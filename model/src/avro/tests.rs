@@ -139,6 +139,20 @@ fn a_count_or_length_that_lies_allocates_nothing() {
     assert!(name.decode(&name.schema, &huge).unwrap_err().to_string().contains("ends too early"));
 }
 
+/// Another program may have registered such a schema; a list of ours has items of a byte at least.
+#[test]
+fn items_without_bytes_are_as_many_as_bytes_at_most() {
+    let codec = codec([optional("gone", integer())]);
+    let writer =
+        r#"{"type":"record","name":"R","fields":[{"name":"list","type":{"type":"array","items":"null"}}]}"#;
+    let writer = apache_avro::Schema::parse_str(writer).unwrap();
+    // Blocks of 32 items each.
+    let datum = [vec![0x40; 64], vec![0]].concat();
+    assert!(codec.decode(&writer, &datum).unwrap_err().to_string().contains("more items than bytes"));
+    let datum = [vec![0x40], vec![0; 40]].concat();
+    assert!(codec.decode(&writer, &datum).unwrap_err().to_string().contains("bytes are left"));
+}
+
 #[test]
 fn a_datum_is_read_whole() {
     let codec = codec([field("name", text())]);

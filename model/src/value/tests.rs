@@ -387,3 +387,15 @@ fn a_renamed_field_is_found_under_each_of_its_names_and_kept_under_the_first() {
     let wrong = object_from_json(&declared, &json!({ "qty": "x", "lines": [] }), false).unwrap_err();
     assert_eq!(wrong[0].pointer, "/qty", "a fault is where the caller wrote it");
 }
+
+#[test]
+fn nesting_is_counted_in_lists_and_objects() {
+    let nested = |levels: usize| {
+        (0..levels).fold(
+            json!(1),
+            |inner, level| if level % 2 == 0 { json!([0, inner]) } else { json!({ "a": inner }) },
+        )
+    };
+    assert!(!nests_too_deeply(&nested(MAX_NESTING)));
+    assert!(nests_too_deeply(&nested(MAX_NESTING + 1)));
+}
