@@ -109,8 +109,7 @@ async fn pump(
     mut cable: watch::Receiver<Cable>,
 ) {
     let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let Ok(length) = source.read(&mut buffer).await else { break };
+    while let Ok(length) = source.read(&mut buffer).await {
         if length == 0 {
             break;
         }

@@ -127,8 +127,10 @@ impl fmt::Display for Report {
             "FAULTS", "count", "alone", "longest gap", "longest wait"
         )?;
         for (kind, hurt) in &self.faults {
-            let Hurt { count, alone, longest_gap_seconds: gap, longest_wait_seconds: wait } = hurt;
-            writeln!(f, "{kind:<34}{count:>10}{alone:>10}{gap:>13.1} s{wait:>13.1} s")?;
+            let shown =
+                |seconds: f64| if hurt.alone > 0 { format!("{seconds:.1} s") } else { "-".to_owned() };
+            let (gap, wait) = (shown(hurt.longest_gap_seconds), shown(hurt.longest_wait_seconds));
+            writeln!(f, "{kind:<34}{:>10}{:>10}{gap:>15}{wait:>15}", hurt.count, hurt.alone)?;
         }
         let count: u64 = self.faults.values().map(|hurt| hurt.count).sum();
         writeln!(f, "{:<34}{count:>10}{:>10}{:>13.1} s\n", "all", "", self.longest_gap_seconds)?;

@@ -57,7 +57,7 @@ impl Workload {
     ) -> Result<Self> {
         let give_up = CancellationToken::new();
         let world = Arc::new(World {
-            accounts: Accounts::default(),
+            accounts: Accounts,
             registers: Registers::default(),
             members: Members::default(),
         });

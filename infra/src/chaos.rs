@@ -23,7 +23,7 @@ const TEST_SEED: u64 = 7;
 /// How long that run breaks things, in seconds.
 const TEST_SECONDS: &str = "60";
 /// Acknowledged commands per minute that it needs: the programs are built without optimisation.
-const TEST_FLOOR: &str = "1000";
+const TEST_FLOOR: &str = "500";
 
 /// Options of `cargo dev chaos`.
 #[derive(Debug, Args)]

@@ -15,7 +15,8 @@ const OPENING: i64 = 1000;
 /// More than an account ever has.
 const TOO_MUCH: i64 = 1_000_000_000_000;
 
-#[derive(Debug, Default)]
+/// They are known by number, so there is nothing to remember.
+#[derive(Debug)]
 pub(super) struct Accounts;
 
 impl Accounts {
