@@ -13,6 +13,7 @@ use writ_producers::readiness::Part;
 use writ_projections::positions::Positions;
 use writ_projections::query::Queries;
 
+use crate::body::Bodies;
 use crate::openapi;
 use crate::options::Options;
 use crate::references::References;
@@ -46,6 +47,10 @@ pub(crate) struct App {
     /// The OpenAPI document, as sent.
     pub(crate) openapi: Bytes,
     pub(crate) requests: Semaphore,
+    /// Those of the requests that may be commands.
+    pub(crate) changes: Semaphore,
+    /// Bytes of bodies and lines from when they are read until they are in the queue to Kafka.
+    pub(crate) bodies: Bodies,
     pub(crate) batches: Arc<Semaphore>,
     /// The server stops.
     pub(crate) cancel: CancellationToken,
@@ -60,6 +65,8 @@ impl App {
             openapi,
             references: References::new(options.reference_wait()),
             requests: Semaphore::new(options.max_requests),
+            changes: Semaphore::new((options.max_requests - options.max_requests / 4).max(1)),
+            bodies: Bodies::new(options.max_body_bytes.max(options.body_limit)),
             batches: Arc::new(Semaphore::new(options.max_batches)),
             api,
             options,

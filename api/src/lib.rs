@@ -24,6 +24,9 @@ mod queries;
 mod references;
 mod router;
 pub mod server;
+// For the fuzz targets only: nobody else has a use for half a request.
+#[doc(hidden)]
+pub mod untrusted;
 
 #[cfg(test)]
 mod tests;

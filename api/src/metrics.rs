@@ -9,6 +9,7 @@ use metrics::{describe_counter, describe_gauge, describe_histogram};
 pub use metrics_exporter_prometheus::PrometheusHandle as Handle;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
+use writ_producers::metrics::COMMANDS_OLDEST_SECONDS;
 
 use crate::app::Shared;
 
@@ -56,5 +57,8 @@ pub(crate) async fn upkeep(handle: PrometheusHandle, cancel: CancellationToken) 
 }
 
 pub(crate) async fn get(State(app): State<Shared>) -> Response {
+    if let Some(commands) = &app.api.commands {
+        metrics::gauge!(COMMANDS_OLDEST_SECONDS).set(commands.oldest().as_secs_f64());
+    }
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.api.metrics.render()).into_response()
 }

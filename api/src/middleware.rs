@@ -35,7 +35,7 @@ pub(crate) struct Trace {
 
 impl Trace {
     /// Continues the client's trace with a new span, or begins one.
-    fn of(headers: &HeaderMap) -> Trace {
+    pub(crate) fn of(headers: &HeaderMap) -> Trace {
         let random = Uuid::new_v4().simple().to_string();
         let span_id = format!("{}{}", &random[..8], &random[24..]);
         let parent =
@@ -74,7 +74,7 @@ fn parse_traceparent(text: &str) -> Option<(&str, &str)> {
 }
 
 /// The client's request id if it is short and harmless in a log, or else a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
+pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let sane = |value: &&HeaderValue| {
         (1..=REQUEST_ID_LIMIT).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
     };
@@ -180,7 +180,8 @@ fn check_origin(request: &Request, hosts: &[String]) -> Result<(), Problem> {
     }
 }
 
-fn is_known_host(named: &str, hosts: &[String]) -> bool {
+/// Whether the `Host` of a request is a loopback name or one of `hosts`.
+pub(crate) fn is_known_host(named: &str, hosts: &[String]) -> bool {
     let Ok(authority) = named.parse::<Authority>() else { return false };
     let host = authority.host();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
@@ -191,7 +192,11 @@ fn is_known_host(named: &str, hosts: &[String]) -> bool {
 
 /// Lets a bounded number of requests work at once, each for a limited time.
 pub(crate) async fn admit(State(app): State<Shared>, request: Request, next: Next) -> Response {
-    let Ok(_permit) = app.requests.try_acquire() else {
+    let permits = (
+        app.requests.try_acquire(),
+        (!request.method().is_safe()).then(|| app.changes.try_acquire()).transpose(),
+    );
+    let (Ok(_request), Ok(_change)) = permits else {
         let detail = format!("{} requests are under way; try again in a moment.", app.options.max_requests);
         return Kind::Overloaded.because(detail).into_response();
     };

@@ -20,8 +20,14 @@ pub struct Options {
     pub body_timeout_ms: u64,
     /// Most open connections; more wait in the kernel's queue.
     pub max_connections: usize,
-    /// Most requests that are worked on at once; more are refused with 503.
+    /// Most requests that are worked on at once; more are refused with 503. Commands take at most three quarters, so that
+    /// queries go on while commands wait for a decider.
     pub max_requests: usize,
+    /// Most commands, of requests and batches, that have no outcome yet; more are refused with 503, and batches wait.
+    pub max_in_flight: usize,
+    /// Bytes of all bodies and lines that are read and checked at once; more are refused with 503, and batches wait. Also the
+    /// bytes of commands that Kafka doesn't have yet.
+    pub max_body_bytes: usize,
     /// Most batches (`POST /v1/commands`) at once; more are refused with 503.
     pub max_batches: usize,
     /// Most commands of one batch that are under way at once.
@@ -45,6 +51,8 @@ impl Default for Options {
             body_timeout_ms: 30_000,
             max_connections: 4_096,
             max_requests: 1_024,
+            max_in_flight: 10_000,
+            max_body_bytes: 64 * 1024 * 1024,
             max_batches: 16,
             batch_window: 256,
             command_timeout_ms: 10_000,
@@ -56,6 +64,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The limits of the commands' way into Kafka.
+    pub fn command_limits(&self) -> writ_producers::commands::Limits {
+        writ_producers::commands::Limits { commands: self.max_in_flight, bytes: self.max_body_bytes }
+    }
+
     pub(crate) fn body_timeout(&self) -> Duration {
         Duration::from_millis(self.body_timeout_ms)
     }

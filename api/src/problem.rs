@@ -76,7 +76,7 @@ kinds! {
     RequestTimeout = REQUEST_TIMEOUT, "request-timeout", "The body did not arrive in time";
     /// A creating command for an aggregate that exists.
     AlreadyExists = CONFLICT, "already-exists", "It exists already";
-    /// Another aggregate has a value that no two may share; `errors` names the fields.
+    /// Another aggregate has a value that no two may share, or is about to take it; `errors` names the fields.
     NotUnique = CONFLICT, "not-unique", "Another one has this value";
     /// The state machine doesn't allow the command now.
     WrongState = CONFLICT, "wrong-state", "The state doesn't allow the command";

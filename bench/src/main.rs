@@ -14,6 +14,7 @@ mod connection;
 mod load;
 mod machine;
 mod report;
+mod restart;
 mod shop;
 mod target;
 
@@ -32,11 +33,14 @@ struct Cli {
 enum Benchmark {
     /// Commands over HTTP: creates and pays orders, then counts the events and rows
     Command(command::Options),
+    /// A decider with many aggregates: time to be ready, restored records per second, memory
+    Restart(restart::Options),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().benchmark {
         Benchmark::Command(options) => command::run(&options).await,
+        Benchmark::Restart(options) => restart::run(&options).await,
     }
 }

@@ -31,7 +31,7 @@ impl Shop {
         // Above every number that a shop would use.
         let first = 1_000_000_000 + u64::from(nonce) * PRODUCTS;
         let mut connection = Connection::open(api).await?;
-        let category = json!({ "number": first, "name": "Benchmark" });
+        let category = json!({ "number": first, "name": format!("Benchmark {nonce:08x}") });
         let category = create(&mut connection, "category", &category).await?;
         let mut products = Vec::new();
         for number in first..first + PRODUCTS {

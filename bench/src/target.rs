@@ -51,6 +51,17 @@ impl Flags {
     }
 }
 
+/// The addresses of the running stack, as the variables that `writ` reads; those that are set already are left out.
+pub(crate) fn stack_variables() -> Result<Vec<(String, String)>> {
+    let stack = stack_file(&workspace().join(".writ/stack.json"))?;
+    let addresses = stack.as_ref().and_then(|stack| stack["addresses"].as_object());
+    let addresses = addresses.into_iter().flatten();
+    Ok(addresses
+        .filter(|(name, _)| std::env::var_os(name).is_none())
+        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .collect())
+}
+
 /// The root of the workspace.
 pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is a folder of the workspace").to_owned()

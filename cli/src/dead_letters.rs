@@ -15,6 +15,9 @@ use writ_projections::projector::replay;
 
 use crate::{Failure, config};
 
+/// Lines of a list for people.
+const LIMIT: usize = 50;
+
 /// What `writ dead-letters` takes.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Flags {
@@ -37,13 +40,13 @@ pub(crate) enum Flags {
 /// What `writ dead-letters list` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListFlags {
-    /// Print at most so many.
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    limit: usize,
+    /// Print at most so many. 50 if left out, with --json all.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
     /// Also those that were replayed or dropped.
     #[arg(long)]
     done: bool,
-    /// One JSON object per line, without a limit unless one is given.
+    /// One JSON object per line.
     #[arg(long)]
     json: bool,
 }
@@ -92,7 +95,8 @@ fn list(letters: &DeadLetters, flags: &ListFlags) -> Result<ExitCode, Failure> {
     if !flags.done {
         found.retain(|letter| letter.state == State::Open);
     }
-    let shown = &found[..found.len().min(flags.limit)];
+    let limit = flags.limit.unwrap_or(if flags.json { usize::MAX } else { LIMIT });
+    let shown = &found[..found.len().min(limit)];
     if flags.json {
         for letter in shown {
             println!("{}", json(&Json::of(letter))?);

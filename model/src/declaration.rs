@@ -24,6 +24,7 @@ mod renames;
 mod report;
 mod state_machine;
 mod types;
+mod uniques;
 mod yaml;
 
 /// All models of one application.
@@ -68,7 +69,7 @@ pub struct Model {
     pub events: IndexMap<String, Event>,
     /// `allow` rules: checked here, enforced by the identity part.
     pub allow: Vec<Rule>,
-    /// What no two aggregates share. `unique: true` on a field is one as well.
+    /// What no two aggregates share: `unique` of the fields, then that of the model.
     pub uniques: Vec<Unique>,
     /// Names of fields for each declared index (`index: [[status, created_at]]`).
     pub indexes: Vec<Vec<String>>,
@@ -98,8 +99,6 @@ pub struct Field {
     pub immutable: bool,
     /// Natural key.
     pub key: bool,
-    /// Parsed and checked; enforced by a later part.
-    pub unique: bool,
     /// Personal data (see DESIGN section 9); parsed and checked.
     pub personal: bool,
     /// Secret (see DESIGN section 9); parsed and checked.

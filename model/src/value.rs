@@ -18,7 +18,7 @@ use crate::declaration::{Field, Type};
 use fault::Path;
 
 pub use decimal::{DecimalFault, fit_decimal, parse_decimal};
-pub use fault::MAX_ERRORS;
+pub use fault::{MAX_ERRORS, MAX_NESTING};
 pub(crate) use time::{date_from_days, days_since_epoch};
 pub use time::{format_duration, parse_date, parse_duration};
 
@@ -173,6 +173,20 @@ fn stored_value(ty: &Type, value: &Value) -> serde_json::Value {
         }
         (_, value) => value.to_json(),
     }
+}
+
+/// Whether more than [`MAX_NESTING`] lists and objects stand inside each other.
+pub fn nests_too_deeply(json: &serde_json::Value) -> bool {
+    fn deeper_than(levels: usize, json: &serde_json::Value) -> bool {
+        use serde_json::Value as Json;
+        match (json, levels.checked_sub(1)) {
+            (Json::Array(_) | Json::Object(_), None) => true,
+            (Json::Array(items), Some(rest)) => items.iter().any(|item| deeper_than(rest, item)),
+            (Json::Object(members), Some(rest)) => members.values().any(|item| deeper_than(rest, item)),
+            _ => false,
+        }
+    }
+    deeper_than(MAX_NESTING, json)
 }
 
 /// The JSON form of an object.

@@ -250,7 +250,12 @@ pub enum Entry {
 impl Entry {
     /// Reads what the encoders write; `None` for anything else.
     pub fn parse(record: &rdkafka::message::BorrowedMessage<'_>) -> Option<Entry> {
-        let headers = record.headers()?.detach();
+        Entry::of_parts(&record.headers()?.detach(), record.payload())
+    }
+
+    /// The same from the headers and the value, for the fuzz targets: only a broker makes a borrowed record.
+    #[doc(hidden)]
+    pub fn of_parts(headers: &OwnedHeaders, value: Option<&[u8]>) -> Option<Entry> {
         // The original may itself have been a dead letter that somebody sent on: ours are the last ones.
         let ours = (0..headers.count()).rev().find(|index| headers.get(*index).key == header::ORIGIN)?;
         let (mut theirs, mut found) = (OwnedHeaders::new(), std::collections::HashMap::new());
@@ -272,7 +277,7 @@ impl Entry {
             origin,
             original: Original {
                 key: found.get(header::KEY).map(|key| key.to_vec()),
-                value: record.payload().map(<[u8]>::to_vec),
+                value: value.map(<[u8]>::to_vec),
                 headers: (theirs.count() > 0).then_some(theirs),
                 timestamp: text(header::TIMESTAMP).and_then(|text| text.parse().ok()),
             },

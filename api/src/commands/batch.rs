@@ -26,6 +26,7 @@ use writ_producers::envelope::CommandRecord;
 use super::answer::{self, Answer};
 use super::{Call, Sent, Wait, single};
 use crate::app::{App, Shared};
+use crate::body::Held;
 use crate::headers::{self, IDEMPOTENCY_KEY_LIMIT};
 use crate::middleware::Trace;
 use crate::problem::{Kind, Problem};
@@ -91,13 +92,25 @@ fn answers(
     lines: impl Stream<Item = Result<Bytes, Problem>> + Send,
 ) -> impl Stream<Item = Vec<u8>> + Send {
     let window = app.options.batch_window.max(1);
-    let (checking, finishing, trace) = (app.clone(), app.clone(), Arc::new(trace));
+    let (holding, checking, finishing, trace) = (app.clone(), app.clone(), app.clone(), Arc::new(trace));
     lines
+        // One after another, before any is checked: a line must not hold room that the line before it waits for.
+        .then(move |line| {
+            let app = holding.clone();
+            async move {
+                let line = line?;
+                let held = app.bodies.hold(line.len()).await;
+                Ok((line, held))
+            }
+        })
         .map(move |line| check(checking.clone(), trace.clone(), line))
         .buffered(LOOKAHEAD)
         .then(move |checked| {
             let (app, commands) = (app.clone(), commands.clone());
-            async move { enqueue(&app, &commands, checked?).await }
+            async move {
+                let (record, _held) = checked?;
+                enqueue(&app, &commands, record).await
+            }
         })
         .map(move |sent| {
             let app = finishing.clone();
@@ -114,15 +127,19 @@ fn answers(
 async fn check(
     app: Shared,
     trace: Arc<Trace>,
-    line: Result<Bytes, Problem>,
-) -> Result<CommandRecord, Problem> {
+    line: Result<(Bytes, Held), Problem>,
+) -> Result<(CommandRecord, Held), Problem> {
     let check = async move {
-        let call = parse(&line?)?;
+        let (line, held) = line?;
+        let call = parse(&line)?;
+        drop(line);
         let (model, command) = (call.model.clone(), call.command.clone());
         let checked = super::check(&app.api.models, call, &trace).map_err(within_input)?;
-        super::check_references(&app, checked).await.map_err(within_input).inspect_err(|problem| {
-            super::count(&model, &command, problem.kind.slug());
-        })
+        let record =
+            super::check_references(&app, checked).await.map_err(within_input).inspect_err(|problem| {
+                super::count(&model, &command, problem.kind.slug());
+            })?;
+        Ok((record, held))
     };
     AbortOnDropHandle::new(tokio::spawn(check.in_current_span())).await.unwrap_or_else(|error| {
         tracing::error!(error = %error, "a line of a batch could not be checked");
@@ -130,7 +147,8 @@ async fn check(
     })
 }
 
-fn parse(line: &[u8]) -> Result<Call, Problem> {
+/// What a line asks for.
+pub(crate) fn parse(line: &[u8]) -> Result<Call, Problem> {
     let json: Json = body::json("The line", line)?;
     let line: Line = serde_json::from_value(json).map_err(|error| {
         let detail = format!("The line is no command: {error}.");

@@ -63,29 +63,43 @@ async fn run(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Answer, Problem> {
-    let (model, id, command) = path.map_err(queries::invalid_path)?;
+    let path = path.map_err(queries::invalid_path)?;
     // The body is read first, so that a client gets its answer on a connection that stays usable.
-    let bytes = body::read(body, &app.options).await?;
-    let wait = Wait::parse(&queries::parameters(query)?)?;
+    let (bytes, held) = body::read(body, &app.options, &app.bodies).await?;
+    let (call, wait) = read(path, &queries::parameters(query)?, headers, &bytes)?;
+    drop(bytes);
+    let checked = super::check(&app.api.models, call, trace)?;
+    let (model, command) = (checked.record.model.clone(), checked.record.command.clone());
+    let result = send(app, checked, held, wait).await;
+    super::count(&model, &command, answer::result_label(&result));
+    result
+}
+
+/// What the parts of a request ask for: path, query parameters, headers, body.
+pub(crate) fn read(
+    (model, id, command): (String, Option<String>, String),
+    parameters: &[(String, String)],
+    headers: &HeaderMap,
+    bytes: &[u8],
+) -> Result<(Call, Wait), Problem> {
+    let wait = Wait::parse(parameters)?;
     let idempotency_key = headers::idempotency_key(headers)?;
     let expected_version = headers::expected_version(headers)?;
     if !bytes.is_empty() {
         headers::check_content_type(headers, &["application/json"])?;
     }
-    let input = body::json("The body", &bytes)?;
-    let call = Call { model, id, command, input, idempotency_key, expected_version };
-    let checked = super::check(&app.api.models, call, trace)?;
-    let (model, command) = (checked.record.model.clone(), checked.record.command.clone());
-    let result = send(app, checked, wait).await;
-    super::count(&model, &command, answer::result_label(&result));
-    result
+    let input = body::json("The body", bytes)?;
+    Ok((Call { model, id, command, input, idempotency_key, expected_version }, wait))
 }
 
-async fn send(app: &App, checked: super::Checked, wait: Wait) -> Result<Answer, Problem> {
+async fn send(app: &App, checked: super::Checked, held: body::Held, wait: Wait) -> Result<Answer, Problem> {
     let commands = app.api.commands.as_ref().ok_or_else(no_commands)?;
     let record = super::check_references(app, checked).await?;
     let accepted = commands.enqueue(&record).map_err(|error| answer::of_error(error, record.id))?;
-    super::finish(app, Sent::from(record), accepted, wait).await
+    // What waits for its outcome from here on is small.
+    let sent = Sent::from(record);
+    drop(held);
+    super::finish(app, sent, accepted, wait).await
 }
 
 /// This process has no way into Kafka.

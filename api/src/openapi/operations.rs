@@ -165,10 +165,29 @@ fn post(models: &Models, model: &Model, command: &Command) -> Json {
             COMMAND_PROBLEMS,
         ),
     });
-    if let Some(doc) = &command.doc {
-        operation["description"] = json!(doc);
+    let description: Vec<String> = command.doc.iter().cloned().chain(not_unique(model, command)).collect();
+    if !description.is_empty() {
+        operation["description"] = json!(description.join("\n\n"));
     }
     operation
+}
+
+/// Which values the command can find taken.
+fn not_unique(model: &Model, command: &Command) -> Option<String> {
+    let changed = &model.events.get(&command.emits)?.fields;
+    let can_meet =
+        |fields: &[String]| !command.deletes && fields.iter().any(|field| changed.contains_key(field));
+    let taken: Vec<String> = model
+        .uniques
+        .iter()
+        .filter(|unique| can_meet(&unique.fields))
+        .map(|unique| {
+            unique.fields.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(" and ")
+        })
+        .collect();
+    let name = &model.name;
+    (!taken.is_empty())
+        .then(|| format!("409 `not-unique` if another {name} has the same {}.", taken.join(", or the same ")))
 }
 
 fn answer(names: &Names<'_>, model: &Model, command: &Command) -> Json {

@@ -82,3 +82,15 @@ fn every_command_of_the_sample_shop_has_an_example() {
         }
     }
 }
+
+#[test]
+fn a_command_that_can_find_a_value_taken_says_so() {
+    let document = document(&shop());
+    let description =
+        |path: &str| document["paths"][path]["post"]["description"].as_str().unwrap_or_default();
+    let expected = "409 `not-unique` if another category has the same `name`.";
+    assert!(description("/v1/category/create").contains(expected));
+    assert!(description("/v1/category/{id}/update").contains(expected));
+    assert_eq!(description("/v1/category/{id}/delete"), "");
+    assert!(!description("/v1/product/create").contains("not-unique"));
+}

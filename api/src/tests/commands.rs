@@ -166,6 +166,26 @@ async fn more_requests_than_allowed_are_shed() {
     slow.problem(503, "write-side-unavailable");
 }
 
+#[tokio::test]
+async fn commands_that_wait_leave_room_for_queries() {
+    let server = Alone::with(crate::Options { max_requests: 4, ..crate::Options::default() });
+    let mut senders = Vec::new();
+    let slow = futures::future::join_all((0..3).map(|_| {
+        let (sender, body) = futures::channel::mpsc::unbounded::<Result<Bytes, std::io::Error>>();
+        senders.push(sender);
+        server.send(Request::post("/v1/note/A-1/close").body(Body::from_stream(body)).unwrap())
+    }));
+    let others = async {
+        server.post("/v1/note/A-1/close", "").await.problem(503, "overloaded");
+        server.get("/v1/note").await.problem(503, "read-side-unavailable");
+        drop(senders);
+    };
+    let (slow, ()) = futures::join!(slow, others);
+    for got in slow {
+        got.problem(503, "write-side-unavailable");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

@@ -48,10 +48,10 @@ pub(super) async fn start(config: Config, models: Arc<Models>, roles: &mut Roles
     if decider || projector {
         let (registry, schema_ids) = process.start_registry(roles)?;
         if decider {
-            process.start_decider(schema_ids, roles);
+            process.start_decider(schema_ids.clone(), roles);
         }
         if projector {
-            process.start_projector(registry, roles);
+            process.start_projector(registry, schema_ids, roles);
         }
     }
     // Last, since it reports all parts.
@@ -107,11 +107,24 @@ impl Process {
         roles.spawn("decider", |stop| decide(decider, kafka_ready, schema_ids, stop));
     }
 
-    fn start_projector(&mut self, registry: Registry, roles: &mut Roles) {
-        let readiness = self.part("projector", "waiting for Kafka and PostgreSQL");
+    fn start_projector(
+        &mut self,
+        registry: Registry,
+        mut schema_ids: watch::Receiver<Option<SchemaIds>>,
+        roles: &mut Roles,
+    ) {
+        let readiness = self.part("projector", "waiting for the schema registry, Kafka and PostgreSQL");
         let (postgres, kafka) = (self.config.postgres.clone(), self.config.kafka.clone());
         let models = self.models.clone();
-        roles.spawn("projector", |stop| projector::run(postgres, kafka, registry, models, stop, readiness));
+        roles.spawn("projector", |stop| async move {
+            // Model files that the events don't fit must not touch the tables.
+            let registered = schema_ids.wait_for(Option::is_some);
+            if !matches!(stop.run_until_cancelled(registered).await, Some(Ok(_))) {
+                stop.cancelled().await;
+                return Ok(());
+            }
+            projector::run(postgres, kafka, registry, models, stop, readiness).await
+        });
     }
 
     fn start_api(mut self, server: Server, metrics: MetricsHandle, roles: &mut Roles) -> Result<(), Error> {
@@ -124,7 +137,8 @@ impl Process {
         });
         let partition = replies::partition_of(self.answers.instance);
         let (kafka, ready) = (self.config.kafka, self.kafka_ready);
-        let commands = Commands::new(&kafka, self.answers.clone(), partition, ready.clone())
+        let limits = self.config.http.command_limits();
+        let commands = Commands::with_limits(&kafka, self.answers.clone(), partition, ready.clone(), limits)
             .map_err(invalid("command producer"))?;
         let answers = self.answers;
         roles.spawn("reply reader", |stop| read_replies(kafka, answers, ready, stop));

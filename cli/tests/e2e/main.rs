@@ -7,14 +7,20 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that isn't as it should be")]
 #![expect(clippy::print_stderr, reason = "the server's log is shown when a test fails")]
 
+mod backpressure;
 mod bad_input;
 mod batch;
 mod check;
 mod commands;
 mod concurrency;
+mod dead_letters;
 mod events;
+mod evolution;
 mod harness;
 mod idempotency;
 mod openapi;
 mod queries;
 mod recovery;
+mod repartition;
+mod restore;
+mod unique;

@@ -11,7 +11,7 @@ use writ_model::decide::Request;
 use writ_model::{Model, Models, Rejection, State, decide};
 use writ_producers::dead_letter::{Author, Letter, Origin, Original};
 use writ_producers::envelope::{CommandRecord, Outcome, ReplyTo, header};
-use writ_producers::limits::MAX_TRANSACTION_BYTES;
+use writ_producers::limits::{MAX_OUTCOME_BYTES, MAX_TRANSACTION_BYTES, json_bytes};
 use writ_producers::registry::SchemaIds;
 use writ_producers::topics::Topics;
 
@@ -269,7 +269,11 @@ impl<'a> Deciding<'a> {
         let Turn { command, reply_to } = turn;
         let (label, answer) = match result {
             Ok(event) => ("committed", Answer::Event(event)),
-            Err(rejection) => ("rejected", Answer::Known(Outcome::Rejected(rejection))),
+            Err(rejection) => {
+                let rejection = fit(rejection);
+                self.decided.bytes += json_bytes(&rejection);
+                ("rejected", Answer::Known(Outcome::Rejected(rejection)))
+            }
         };
         count(&command.model, label);
         if command.idempotent {
@@ -349,6 +353,16 @@ fn read_state(model: &Model, bytes: &[u8]) -> Result<State, String> {
     json.and_then(|json| State::from_json(model, &json)).map_err(|error| {
         format!("the state can't be read by today's declaration of `{}`: {error}", model.name)
     })
+}
+
+/// Many faults in a large input make an answer that is larger than Kafka takes.
+fn fit(rejection: Rejection) -> Rejection {
+    if json_bytes(&rejection) <= MAX_OUTCOME_BYTES {
+        return rejection;
+    }
+    Rejection::Failed {
+        detail: "the command was rejected for more reasons than an answer can hold".to_owned(),
+    }
 }
 
 fn outcome_key(command: &CommandRecord) -> String {

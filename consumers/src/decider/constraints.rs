@@ -33,7 +33,7 @@ pub(super) fn adapt(
         .values()
         .flat_map(|model| model.uniques.iter().map(|unique| prefix(model, unique)))
         .collect();
-    let mut last = Decided::default();
+    let (mut last, mut adapted) = (Decided::default(), 0);
     for (&number, partition) in owned {
         let known: BTreeSet<String> = match partition.get(CONSTRAINTS)? {
             None => BTreeSet::new(),
@@ -59,7 +59,7 @@ pub(super) fn adapt(
             if new.is_empty() {
                 continue;
             }
-            tracing::info!(model = model.name, kafka.partition = number, "what is newly unique is claimed");
+            tracing::debug!(model = model.name, kafka.partition = number, "what is newly unique is claimed");
             for record in partition.scan(&format!("{}/", model.name)) {
                 let (key, value) = record?;
                 last.steps.extend(claims(model, &new, key, &value));
@@ -71,6 +71,14 @@ pub(super) fn adapt(
         let value = serde_json::to_vec(&declared).expect("a list of text is JSON");
         last.records.insert(CONSTRAINTS.to_owned(), (number, Some(value)));
         commit(std::mem::take(&mut last))?;
+        adapted += 1;
+    }
+    if adapted > 0 {
+        tracing::info!(
+            decider.partitions = adapted,
+            unique.constraints = declared.len(),
+            "the reservations of unique values were brought in line with the declarations"
+        );
     }
     Ok(())
 }

@@ -52,7 +52,7 @@ impl Event {
             data: value::object_to_json(&decision.fields),
         };
         let public_state = if state.deleted { serde_json::Value::Null } else { state.public_json() };
-        let bytes = check_decision(&value, &summary.data, &public_state)
+        let bytes = check_decision(&value, &summary.data, &state.to_json(model))
             .map_err(|error| Rejection::Failed { detail: error.to_string() })?;
         let event = Event {
             topic: topics.events(&model.name),

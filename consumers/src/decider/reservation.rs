@@ -23,6 +23,9 @@
 //! transactions that follow each other (its commands have one decider, which has at most one transaction open), to one
 //! partition. So a later claim stands behind an earlier release.
 //!
+//! For the same reason a value is free for whoever asks after the answer to the command that gave it up: the release was
+//! committed before that answer, so it stands before the new claim.
+//!
 //! # Why nothing is lost or stays behind
 //!
 //! Every step is a record of `writ.commands`, consumed in the transaction that writes its consequence. A crash between

@@ -24,7 +24,7 @@ use crate::group::Membership;
 use crate::metrics;
 
 /// Records per write to the store.
-const CHUNK: usize = 5_000;
+const CHUNK: usize = 1_000;
 /// How often progress is shown.
 const TELL: Duration = Duration::from_millis(250);
 /// How often progress is logged.
@@ -124,7 +124,9 @@ pub(super) fn reader(options: &kafka::Options, isolation: &str) -> Result<BaseCo
         .set("isolation.level", isolation)
         // The end of a partition is reported by an empty fetch; it needs no long wait.
         .set("fetch.wait.max.ms", "10")
-        .set("queued.max.messages.kbytes", "32768")
+        // Memory while restoring: what is queued, and one answer of each broker.
+        .set("queued.max.messages.kbytes", "16384")
+        .set("fetch.max.bytes", "8388608")
         // When that is full, fetching pauses; by default for a second, in which the queue runs empty.
         .set("fetch.queue.backoff.ms", "5")
         .create()
@@ -405,5 +407,23 @@ mod tests {
     fn offsets_beyond_the_end_or_seen_before_count_nothing() {
         let mut span = Span { next: 10, end: 20 };
         assert_eq!((span.advance(15), span.advance(12), span.advance(30), span.left()), (5, 0, 5, 0));
+    }
+    /// It was moved away by one `writ repartition`, and back by the next.
+    #[test]
+    fn a_state_that_left_may_come_back_with_its_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), "kafka-1").unwrap();
+        let partition = store.partition(0).unwrap();
+        let change = |value: Option<&str>| Change {
+            key: "order/1".into(),
+            value: value.map(|value| value.as_bytes().to_vec()),
+            since: None,
+        };
+        let state = Some(r#"{"version":1}"#);
+        apply(&partition, &mut vec![change(state), change(None), change(state)], 3).unwrap();
+        assert!(partition.get("order/1").unwrap().is_some());
+        let older = Some(r#"{"version":1,"of":"a second writer"}"#);
+        apply(&partition, &mut vec![change(older)], 4).unwrap();
+        assert_eq!(partition.get("order/1").unwrap().as_deref(), state.map(str::as_bytes));
     }
 }

@@ -46,7 +46,7 @@ mod journal;
 /// Blocks, indexes and filters of the files that are read.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// Records of one partition that wait to become a file.
-const MEMTABLE_BYTES: u64 = 4 * 1024 * 1024;
+const MEMTABLE_BYTES: u64 = 2 * 1024 * 1024;
 /// Journals on disk. They are read at the start, so this bounds its duration too.
 const JOURNAL_BYTES: u64 = 128 * 1024 * 1024;
 /// One thread turns memtables into files and merges files.

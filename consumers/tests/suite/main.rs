@@ -6,4 +6,5 @@
 
 mod decider;
 mod stage;
+mod store;
 mod unique;

@@ -104,7 +104,7 @@ pub(super) fn read_event(
     let Schema::Record(record) = writer else {
         return Err("the writer's schema is no record".to_owned());
     };
-    let mut reader = Reader { rest: datum };
+    let mut reader = Reader { rest: datum, items: datum.len() };
     let object = reader.record(record, Some(fields))?;
     match reader.rest.len() {
         0 => Ok(object),
@@ -114,6 +114,9 @@ pub(super) fn read_event(
 
 struct Reader<'a> {
     rest: &'a [u8],
+    /// Items that all lists together may still have. Every item that events have takes a byte at least, so a datum with
+    /// more items than bytes lies, and one whose schema has items without bytes can't make us read for ever.
+    items: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -247,7 +250,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Blocks of items. Every item that events have takes a byte at least, so a count beyond the rest is a lie.
+    /// Blocks of items.
     fn list(&mut self, items: &Schema, of: Option<&Field>) -> Result<Value, String> {
         let mut list = Vec::new();
         loop {
@@ -261,6 +264,7 @@ impl<'a> Reader<'a> {
             };
             let count = usize::try_from(count).ok().filter(|count| *count <= self.rest.len());
             let count = count.ok_or("has more items than bytes")?;
+            self.items = self.items.checked_sub(count).ok_or("has more items than bytes")?;
             list.reserve(count.min(MAX_RESERVE));
             for index in 0..count {
                 let item = self.nullable(items, of).map_err(|detail| format!("{index}: {detail}"))?;

@@ -55,6 +55,24 @@ fn the_schema_of_an_event() {
 }
 
 #[test]
+fn a_renamed_field_keeps_its_first_name() {
+    let part = Field { renamed_from: vec!["w".into()], ..field("width", integer()) };
+    let renamed = Field {
+        renamed_from: vec!["box".into(), "crate".into()],
+        default: Some(Value::Object(Object::from_iter([("width".to_owned(), Value::Integer(1))]))),
+        ..field("parcel", Type::Object(fields([part])))
+    };
+    let codec = codec([renamed]);
+    assert_eq!(
+        codec.schema_json,
+        r#"{"type":"record","namespace":"shop.order","name":"Placed","fields":[{"name":"box","aliases":["parcel"],"type":{"type":"record","name":"PlacedBox","fields":[{"name":"w","aliases":["width"],"type":"long"}]},"default":{"w":1}}]}"#
+    );
+    let clash = [field("box", text()), Field { renamed_from: vec!["box".into()], ..field("parcel", text()) }];
+    let error = EventCodec::new("shop.order.Placed", &fields(clash)).unwrap_err();
+    assert!(error.to_string().contains("two fields would both be `box`"), "{error}");
+}
+
+#[test]
 fn objects_that_share_a_record_name_are_refused() {
     let inner = || Type::Object(fields([field("x", integer())]));
     let error =
@@ -119,6 +137,20 @@ fn a_count_or_length_that_lies_allocates_nothing() {
     assert!(list.decode(&list.schema, &huge).unwrap_err().to_string().contains("more items than bytes"));
     let name = codec([field("name", text())]);
     assert!(name.decode(&name.schema, &huge).unwrap_err().to_string().contains("ends too early"));
+}
+
+/// Another program may have registered such a schema; a list of ours has items of a byte at least.
+#[test]
+fn items_without_bytes_are_as_many_as_bytes_at_most() {
+    let codec = codec([optional("gone", integer())]);
+    let writer =
+        r#"{"type":"record","name":"R","fields":[{"name":"list","type":{"type":"array","items":"null"}}]}"#;
+    let writer = apache_avro::Schema::parse_str(writer).unwrap();
+    // Blocks of 32 items each.
+    let datum = [vec![0x40; 64], vec![0]].concat();
+    assert!(codec.decode(&writer, &datum).unwrap_err().to_string().contains("more items than bytes"));
+    let datum = [vec![0x40], vec![0; 40]].concat();
+    assert!(codec.decode(&writer, &datum).unwrap_err().to_string().contains("bytes are left"));
 }
 
 #[test]

@@ -35,10 +35,13 @@ pub(super) enum Difference {
     },
 }
 
+/// Differences with the versions that have them.
+pub(super) type Found = IndexMap<(Path, Difference), Vec<u32>>;
+
 /// Differences with the versions that have them, and the harmless changes since the last version.
 #[derive(Debug, Default)]
 pub(super) struct Differences {
-    found: IndexMap<(Path, Difference), Vec<u32>>,
+    found: Found,
     changes: Vec<String>,
     /// The fields that some version doesn't have.
     lacking: HashMap<Path, u32>,
@@ -66,7 +69,7 @@ impl Differences {
     }
 
     /// The differences with the versions they are about, and the harmless changes.
-    pub(super) fn finish(mut self) -> (IndexMap<(Path, Difference), Vec<u32>>, Vec<String>) {
+    pub(super) fn finish(mut self) -> (Found, Vec<String>) {
         for (path, (version, was, is)) in std::mem::take(&mut self.defaults) {
             if self.lacking.contains_key(&path) {
                 self.found.entry((path, Difference::DefaultChanged { was, is })).or_default().push(version);

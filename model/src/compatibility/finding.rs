@@ -85,6 +85,10 @@ fn words(
         [first, .., last] => format!("versions {first} to {last}"),
         [] => "some version".to_owned(),
     };
+    // A field of the state has one type in all events, and a creating event records them all: there the old event would
+    // change with the new one.
+    let of_state = path.first().is_some_and(|first| model.fields.contains_key(first));
+    let unless = |in_both: bool| if in_both { "" } else { ", or emit a new event" };
     match difference {
         Difference::Removed { field: name, optional, maybe } => {
             let full = path.iter().map(String::as_str).chain([name.as_str()]).collect::<Vec<_>>().join(".");
@@ -96,9 +100,9 @@ fn words(
             let keep = if path.is_empty() && model.fields.contains_key(&name) {
                 format!("record it as before: `set: {{ {name}: state.{name} }}`")
             } else if path.is_empty() {
-                "keep it, if only as an input that the event records; or emit a new event".to_owned()
+                "keep it, if only as an input that the event records".to_owned()
             } else {
-                "keep it; or emit a new event".to_owned()
+                format!("keep it{}", unless(of_state))
             };
             let hint = match maybe {
                 Some(new) => {
@@ -112,14 +116,13 @@ fn words(
         }
         Difference::AddedWithoutValue => (
             format!("`{field}` is new in `{ty}` and always has a value: the events of {by} have none for it"),
-            "make it `optional: true`, give it a `default`, or emit a new event".to_owned(),
+            format!("make it `optional: true`, or give it a `default`{}", unless(of_state && event.creates)),
         ),
         Difference::Retyped { was, is } => (
             format!(
                 "`{field}` of `{ty}` is {was} in {by}, and {is} today: neither reads what was written as the other"
             ),
-            "keep the type, and add a field with another name for the new one; or emit a new event"
-                .to_owned(),
+            format!("keep the type, and add a field with another name for the new one{}", unless(of_state)),
         ),
         Difference::MadeRequired => (
             format!(

@@ -6,7 +6,7 @@ use std::fmt;
 use num_bigint::BigInt;
 use serde_json::Value as Json;
 
-use crate::value::Decimal;
+use crate::value::{Decimal, Timestamp, date_from_days, format_duration};
 
 /// A record schema.
 #[derive(Debug)]
@@ -91,6 +91,16 @@ impl<'a> Member<'a> {
                 let bytes: Vec<u8> = text.chars().filter_map(|c| u8::try_from(c).ok()).collect();
                 let scale = i64::try_from(*scale).unwrap_or(i64::MAX);
                 Decimal::new(BigInt::from_signed_bytes_be(&bytes), scale).to_plain_string()
+            }
+            (Shape::Date, Some(Json::Number(days))) => {
+                let day = days.as_i64().and_then(|days| date_from_days(i32::try_from(days).ok()?));
+                day.map_or_else(|| days.to_string(), |day| day.to_string())
+            }
+            (Shape::Timestamp, Some(Json::Number(millis))) => {
+                millis.as_i64().map_or_else(|| millis.to_string(), |millis| Timestamp(millis).to_string())
+            }
+            (Shape::Duration, Some(Json::Number(millis))) => {
+                millis.as_i64().map_or_else(|| millis.to_string(), format_duration)
             }
             (_, Some(default)) => default.to_string(),
         }

@@ -167,6 +167,42 @@ fn what_breaks_readers_is_refused_with_the_way_out() {
     insta::assert_snapshot!(text);
 }
 
+/// What the hints advise, applied.
+#[test]
+fn the_ways_out_are_ways_out() {
+    let place = "input: [number, note, rank, total, customer, lines]";
+    let ways: &[&[(&str, &str)]] = &[
+        // A field leaves the state: the creating event goes on recording it, and so does the other.
+        &[
+            ("  note: { type: text, optional: true }\n", ""),
+            (
+                place,
+                "input: { number: , rank: , total: , customer: , lines: , note: { type: text, optional: true } }",
+            ),
+            ("input: [note]", "input: { note: { type: text, optional: true } }"),
+        ],
+        // A command takes less.
+        &[("mark: { input: [note]", "mark: { set: { note: state.note }")],
+        // A field is asked for.
+        &[("mark: {", "mark: { require: [{ that: input.note != null, else: Say something. }],")],
+        // A command isn't offered any more.
+        &[("mark: {", "mark: { require: [{ that: \"false\", else: It is no longer offered. }],")],
+        // A new event beside the old one.
+        &[(
+            "  mark:",
+            "  pay_by_card: { input: { card: text }, from: placed, to: paid, emits: paid_by_card }\n  mark:",
+        )],
+        // A new field in place of one with another type.
+        &[("  lines:", "  grade: { type: text, default: b }\n  lines:")],
+        // A default in place of an optional field.
+        &[("  lines:", "  weight: { type: integer, default: 0 }\n  lines:")],
+    ];
+    for way in ways {
+        let found = compared(&[BEFORE], &with(way));
+        assert!(found.lines().all(|line| line.starts_with("fine: ")), "{way:?}\n{found}");
+    }
+}
+
 #[test]
 fn every_version_counts() {
     let added = with(&[("  lines:", "  gift: { type: integer, default: 1 }\n  lines:")]);

@@ -95,7 +95,6 @@ impl Field {
             default: None,
             immutable: false,
             key: false,
-            unique: false,
             personal: false,
             secret: false,
             doc: None,
@@ -183,7 +182,6 @@ pub(super) fn declaration(
     field.optional = yaml::flag(report, members.get("optional"));
     field.key = yaml::flag(report, members.get("key"));
     field.immutable = yaml::flag(report, members.get("immutable")) || field.key;
-    field.unique = yaml::flag(report, members.get("unique"));
     field.personal = yaml::flag(report, members.get("personal"));
     field.secret = yaml::flag(report, members.get("secret"));
     field.doc = members
@@ -198,10 +196,6 @@ pub(super) fn declaration(
     }
     if place == Place::State {
         check_key(report, &field, name_span, members.get("default"));
-        if let (true, Type::List { .. } | Type::Object(_) | Type::Json) = (field.unique, &field.ty) {
-            let hint = "`unique` is for single values";
-            report.error(name_span, format!("a {} can't be `unique`", field.ty.name()), hint);
-        }
     }
     Some(field)
 }

@@ -10,12 +10,11 @@ use super::fields::{self, Fields, Place};
 use super::report::{Report, list, shown, suggest};
 use super::types::Directory;
 use super::yaml::{self, Kind, Node};
-use super::{Command, Guard, Model, Rule, Type, events, expressions, names, state_machine};
+use super::{Command, Guard, Model, Rule, Type, events, expressions, names, state_machine, uniques};
 use crate::expression::{Env, Expected};
-use crate::unique::Unique;
 
 /// Every key that a model may have.
-pub(super) const KEYS: &[&str] = &["model", "doc", "fields", "crud", "commands", "allow", "index"];
+pub(super) const KEYS: &[&str] = &["model", "doc", "fields", "crud", "commands", "allow", "unique", "index"];
 
 /// Columns that every table has and an index may name.
 const COLUMNS: &[&str] = &["created_at", "updated_at"];
@@ -77,6 +76,7 @@ pub(super) fn read(
         events::derive(report, &directory.app, &name, &state.fields, state_field.as_deref(), &drafts);
     let allow = members.value("allow").map(|node| rules(report, &state, &drafts, node)).unwrap_or_default();
     let indexes = members.value("index").map(|node| indexes(report, &state, node)).unwrap_or_default();
+    let uniques = uniques::read_all(report, &state, &members);
     let commands = drafts.into_iter().map(|draft| command(report, &state, draft)).collect::<Vec<_>>();
     Some(Model {
         app: directory.app.clone(),
@@ -87,12 +87,7 @@ pub(super) fn read(
         commands: commands.into_iter().map(|command| (command.name.clone(), command)).collect(),
         events,
         allow,
-        uniques: state
-            .fields
-            .values()
-            .filter(|field| field.unique)
-            .map(|field| Unique { fields: vec![field.name.clone()], ignore_case: false })
-            .collect(),
+        uniques,
         indexes,
         fields: state.fields,
     })

@@ -42,13 +42,29 @@ pub(super) fn schema() -> Json {
                 "propertyNames": { "pattern": "^ *[a-z][a-z0-9_]*( *, *[a-z][a-z0-9_]*)* *$" },
                 "additionalProperties": { "$ref": "#/$defs/condition" }
             },
+            "unique": {
+                "description": "Fields whose values no two aggregates share together: `[a, b]`, or a list for each constraint.",
+                "anyOf": [names(), {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": { "anyOf": [names(), {
+                        "type": "object",
+                        "required": ["fields"],
+                        "additionalProperties": false,
+                        "properties": {
+                            "fields": names(),
+                            "ignore_case": flag("Text that differs only by case is the same.")
+                        }
+                    }] }
+                }]
+            },
             "index": {
                 "description": "Fields by which lists are filtered or sorted, such as `[[status, created_at]]`.",
                 "type": "array",
                 "items": {
                     "anyOf": [
                         { "$ref": "#/$defs/name" },
-                        { "type": "array", "minItems": 1, "uniqueItems": true, "items": { "$ref": "#/$defs/name" } }
+                        names()
                     ]
                 }
             }
@@ -80,6 +96,10 @@ fn text(description: &str) -> Json {
 
 fn flag(description: &str) -> Json {
     json!({ "description": description, "type": "boolean" })
+}
+
+fn names() -> Json {
+    json!({ "type": "array", "minItems": 1, "uniqueItems": true, "items": { "$ref": "#/$defs/name" } })
 }
 
 fn described(reference: &str, description: &str) -> Json {
@@ -138,7 +158,14 @@ fn field() -> Json {
             "optional": flag("It may be absent or null."),
             "default": { "description": "Taken when a creating command leaves the field out." },
             "key": flag("The natural key: ids are derived from it."),
-            "unique": flag("No two aggregates of the model have the same value."),
+            "unique": {
+                "description": "No two aggregates of the model have the same value.",
+                "anyOf": [{ "type": "boolean" }, {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "properties": { "ignore_case": flag("Text that differs only by case is the same.") }
+                }]
+            },
             "immutable": flag("It can't change after the creation."),
             "personal": flag("It is data about a person."),
             "secret": flag("It is never shown in clear."),

@@ -8,6 +8,10 @@ use super::FieldError;
 /// whose records are bounded, and a body of a megabyte can hold a hundred thousand faults.
 pub const MAX_ERRORS: usize = 100;
 
+/// Lists and objects in a command's body that may stand inside each other. Records, states and answers wrap what a body
+/// holds in a few levels more, and what reads them gives up at 128: a deeper body would be accepted and then lost.
+pub const MAX_NESTING: usize = 100;
+
 /// Longest piece of the caller's text that a message or pointer repeats, in characters.
 const MAX_ECHO: usize = 64;
 

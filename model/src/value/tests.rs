@@ -359,3 +359,43 @@ fn what_was_stored_is_read_by_todays_declaration() {
     );
     assert_eq!(stored_from_json(&declared, &json!({})).unwrap_err()[0].pointer, "/name");
 }
+
+#[test]
+fn a_renamed_field_is_found_under_each_of_its_names_and_kept_under_the_first() {
+    let renamed = |name: &str, old: &[&str], ty| Field {
+        renamed_from: old.iter().map(|name| (*name).to_owned()).collect(),
+        ..field(name, ty)
+    };
+    let line = Type::Object(fields([renamed("article", &["product"], text())]));
+    let declared = fields([
+        renamed("count", &["qty", "quantity"], integer()),
+        field("lines", Type::List { of: Box::new(field("item", line)), min_length: None, max_length: None }),
+    ]);
+    for (count, article) in [("count", "article"), ("quantity", "product"), ("qty", "article")] {
+        let read =
+            object_from_json(&declared, &json!({ count: 3, "lines": [{ article: "tea" }] }), false).unwrap();
+        assert_eq!(object_to_json(&read), json!({ "count": 3, "lines": [{ "article": "tea" }] }));
+        assert_eq!(
+            stored_to_json(&declared, &read),
+            json!({ "qty": 3, "lines": [{ "product": "tea" }] }),
+            "what is kept has the first names"
+        );
+    }
+    let twice = json!({ "count": 3, "qty": 3, "lines": [] });
+    let errors = object_from_json(&declared, &twice, false).unwrap_err();
+    assert_eq!((errors[0].pointer.as_str(), errors[0].code.as_str()), ("/qty", "unknown_field"));
+    let wrong = object_from_json(&declared, &json!({ "qty": "x", "lines": [] }), false).unwrap_err();
+    assert_eq!(wrong[0].pointer, "/qty", "a fault is where the caller wrote it");
+}
+
+#[test]
+fn nesting_is_counted_in_lists_and_objects() {
+    let nested = |levels: usize| {
+        (0..levels).fold(
+            json!(1),
+            |inner, level| if level % 2 == 0 { json!([0, inner]) } else { json!({ "a": inner }) },
+        )
+    };
+    assert!(!nests_too_deeply(&nested(MAX_NESTING)));
+    assert!(nests_too_deeply(&nested(MAX_NESTING + 1)));
+}

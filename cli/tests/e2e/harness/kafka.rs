@@ -10,7 +10,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 
@@ -93,7 +93,7 @@ pub(crate) async fn events_of(topic: &str, id: &str) -> Vec<Record> {
     records
 }
 
-fn read_blocking(topic: &str) -> Vec<Record> {
+fn each(topic: &str, mut visit: impl FnMut(&BorrowedMessage<'_>)) {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers())
         .set("group.id", "none")
@@ -110,7 +110,7 @@ fn read_blocking(topic: &str) -> Vec<Record> {
     assert!(partitions.count() > 0, "there is no topic {topic}");
     consumer.assign(&partitions).unwrap();
 
-    let (mut records, mut ended) = (Vec::new(), 0);
+    let mut ended = 0;
     let start = Instant::now();
     while ended < partitions.count() {
         assert!(start.elapsed() < LIMIT, "{topic} can't be read to its end");
@@ -118,25 +118,54 @@ fn read_blocking(topic: &str) -> Vec<Record> {
             None => {}
             Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
             Some(Err(error)) => panic!("{topic}: {error}"),
-            Some(Ok(message)) => records.push(Record {
-                partition: message.partition(),
-                offset: message.offset(),
-                key: String::from_utf8(message.key().unwrap_or_default().to_vec()).unwrap(),
-                value: message.payload().unwrap_or_default().to_vec(),
-                headers: message
-                    .headers()
-                    .into_iter()
-                    .flat_map(Headers::iter)
-                    .map(|header| {
-                        let value = header.value.unwrap_or_default().to_vec();
-                        (header.key.to_owned(), String::from_utf8(value).unwrap())
-                    })
-                    .collect(),
-            }),
+            Some(Ok(message)) => visit(&message),
         }
     }
+}
+
+fn read_blocking(topic: &str) -> Vec<Record> {
+    let mut records = Vec::new();
+    each(topic, |message| {
+        let headers = message.headers().into_iter().flat_map(Headers::iter).map(|header| {
+            let value = header.value.unwrap_or_default().to_vec();
+            (header.key.to_owned(), String::from_utf8(value).unwrap())
+        });
+        records.push(Record {
+            partition: message.partition(),
+            offset: message.offset(),
+            key: String::from_utf8(message.key().unwrap_or_default().to_vec()).unwrap(),
+            value: message.payload().unwrap_or_default().to_vec(),
+            headers: headers.collect(),
+        });
+    });
     records.sort_by_key(|record| (record.partition, record.offset));
     records
+}
+
+/// Keys and values of all committed records, of which none is taken for text.
+pub(crate) async fn read_raw(topic: &str) -> Vec<(String, Vec<u8>)> {
+    let topic = topic.to_owned();
+    let read = move || {
+        let mut records = Vec::new();
+        each(&topic, |message| {
+            let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
+            records.push((key, message.payload().unwrap_or_default().to_vec()));
+        });
+        records
+    };
+    tokio::task::spawn_blocking(read).await.unwrap()
+}
+
+/// How many partitions a topic has.
+pub(crate) async fn partitions(topic: &str) -> i32 {
+    let topic = topic.to_owned();
+    let ask = move || {
+        let consumer: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
+        let metadata = consumer.fetch_metadata(Some(&topic), REQUEST).unwrap();
+        metadata.topics()[0].partitions().len().try_into().unwrap()
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
 }
 
 /// Deletes every topic below `prefix`.

@@ -4,8 +4,13 @@
 pub(crate) const APP: &str = "test";
 
 /// File name and text.
-pub(crate) const FILES: &[(&str, &str)] =
-    &[("account.yaml", ACCOUNT), ("note.yaml", NOTE), ("order.yaml", ORDER)];
+pub(crate) const FILES: &[(&str, &str)] = &[
+    ("account.yaml", ACCOUNT),
+    ("member.yaml", MEMBER),
+    ("note.yaml", NOTE),
+    ("order.yaml", ORDER),
+    ("seat.yaml", SEAT),
+];
 
 /// Arithmetic over the state, guards that read it, a natural key.
 const ACCOUNT: &str = "\
@@ -39,6 +44,28 @@ commands:
     set: { balance: state.balance - input.amount }
     emits: withdrawn
   close: { from: open, to: closed, emits: closed }
+";
+
+/// Values that no two may have: alone, without regard to case, together. Random ids.
+const MEMBER: &str = "\
+model: member
+crud: true
+fields:
+  email: { type: email, unique: { ignore_case: true } }
+  nick: { type: text, optional: true, unique: { ignore_case: true } }
+  team: { type: text, max_length: 40 }
+  number: { type: integer, optional: true }
+unique: [team, number]
+";
+
+/// A unique value beside a natural key, so that a batch can name what it creates.
+const SEAT: &str = "\
+model: seat
+crud: true
+fields:
+  code: { type: text, key: true, max_length: 40 }
+  place: { type: text, max_length: 40, unique: true }
+  note: { type: text, optional: true }
 ";
 
 /// Made, changed and deleted by the commands of `crud`; a field of most types; random ids.

@@ -114,6 +114,12 @@ impl Server {
         eventually("the server stops", async || self.child.try_wait().unwrap()).await
     }
 
+    /// Waits until it ends by itself: the status, and what it wrote.
+    pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
+        let status = eventually("the server ends", async || self.child.try_wait().unwrap()).await;
+        (status, std::fs::read_to_string(&self.log).unwrap())
+    }
+
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();

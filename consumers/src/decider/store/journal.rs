@@ -5,6 +5,9 @@
 //! ends a journal: it is cut there, without an error, and the next journal is read. That is right for the newest one,
 //! which a crash may have torn. In a sealed one it leaves a hole: later writes are there, earlier ones are not. So we look
 //! at what the library has cut off: only the zeros that a journal is allocated with may go.
+//!
+//! What this can't see is a journal that was the oldest and was deleted by somebody: the library deletes it too, when
+//! its time has come.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -14,6 +17,8 @@ use super::Error;
 
 const EXTENSION: &str = "jnl";
 const CHUNK: usize = 64 * 1024;
+/// The library seals a journal when it is longer than this.
+const SEALED_AT: u64 = 64_000_000;
 
 /// The sealed journals before the library has touched them.
 #[derive(Debug)]
@@ -58,9 +63,10 @@ impl Sealed {
     pub(super) fn check(self) -> Result<(), Error> {
         for (number, file, length) in self.journals {
             let left = file.metadata()?.len();
-            if left < length {
+            let expected = length.max(SEALED_AT);
+            if left < expected {
                 return Err(Error::Damaged(format!(
-                    "the journal {number} is readable up to byte {left} of {length}"
+                    "the journal {number} is readable up to byte {left} of {expected}"
                 )));
             }
         }

@@ -1,0 +1,190 @@
+//! A `writ serve` process that is started, watched, stopped and killed.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tokio::process::{Child, Command};
+
+use super::states::States;
+use super::workspace;
+use crate::connection::{Ask, Connection};
+use crate::target;
+
+const LOOK: Duration = Duration::from_millis(50);
+const LIMIT: Duration = Duration::from_secs(20 * 60);
+const TAKEN_OVER: &str = "the decider has taken over its partitions";
+
+/// The process.
+pub(super) struct Server {
+    /// `host:port` of its API.
+    pub(super) address: String,
+    child: Child,
+    log: PathBuf,
+    started: Instant,
+}
+
+/// What was seen of the process during a phase.
+pub(super) struct Phase {
+    seconds: f64,
+    most_mib: u64,
+    end_mib: u64,
+}
+
+impl Phase {
+    /// As a row. `records`: what was done in it.
+    pub(super) fn print(&self, name: &str, records: Option<u64>) {
+        let rate = records.map(|records| format!("{:.0}", records as f64 / self.seconds)).unwrap_or_default();
+        println!("| {name} | {:.2} | {rate} | {} | {} |", self.seconds, self.most_mib, self.end_mib);
+    }
+}
+
+impl Server {
+    /// Starts one. Its data and log have its name. `api`: it also takes commands.
+    pub(super) fn start(states: &States, dir: &Path, name: &str, api: bool) -> Result<Server> {
+        let program = std::env::current_exe()?.with_file_name("writ");
+        // Free at this moment; the server says so if it isn't any more.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let log = dir.join(format!("{name}.log"));
+        let mut command = Command::new(&program);
+        command
+            .arg("serve")
+            .args(["--roles", if api { "api,decider" } else { "decider" }, "--listen", &address])
+            .arg("--data")
+            .arg(dir.join(name))
+            .arg("--models")
+            .arg(workspace().join("models"))
+            .envs(target::stack_variables()?)
+            .env("WRIT_KAFKA_BROKERS", &states.kafka.brokers)
+            .env("WRIT_KAFKA_TOPIC_PREFIX", &states.kafka.topic_prefix)
+            .env("WRIT_KAFKA_PARTITIONS", states.kafka.partitions.to_string())
+            .env("WRIT_APP", "shop")
+            .env("WRIT_LOG_FORMAT", "json")
+            // Set by `cargo dev test`; not a key of the configuration.
+            .env_remove("WRIT_TEST_STACK")
+            .env_remove("WRIT_TEST_STACK_DIR")
+            .env_remove("WRIT_HTTP_LISTEN")
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(File::options().create(true).append(true).open(&log)?)
+            .stderr(File::options().create(true).append(true).open(&log)?)
+            .kill_on_drop(true);
+        let started = Instant::now();
+        let child = command.spawn().with_context(|| {
+            format!("{} can't be started; build it with `cargo dev up`", program.display())
+        })?;
+        Ok(Server { address, child, log, started })
+    }
+
+    /// Waits until its decider is ready. The phase begins with the start of the process.
+    pub(super) async fn until_ready(&mut self) -> Result<Phase> {
+        let mut most_mib = 0;
+        loop {
+            most_mib = most_mib.max(self.rss_mib());
+            if self.is_ready().await {
+                break;
+            }
+            self.check(self.started)?;
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(Phase { seconds: self.started.elapsed().as_secs_f64(), most_mib, end_mib: self.rss_mib() })
+    }
+
+    /// Looks at its memory for a while.
+    pub(super) async fn watch(&mut self, duration: Duration) -> Phase {
+        let (started, mut most_mib) = (Instant::now(), 0);
+        while started.elapsed() < duration {
+            most_mib = most_mib.max(self.rss_mib());
+            tokio::time::sleep(LOOK).await;
+        }
+        Phase { seconds: started.elapsed().as_secs_f64(), most_mib, end_mib: self.rss_mib() }
+    }
+
+    /// Waits until its decider has taken partitions over for the `nth` time since its last start.
+    pub(super) async fn until_taken_over(&mut self, nth: usize) -> Result<()> {
+        let started = Instant::now();
+        while self.take_overs()?.len() < nth {
+            self.check(started)?;
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// What its log says of each take-over since its last start.
+    pub(super) fn take_overs(&self) -> Result<Vec<String>> {
+        let text = std::fs::read_to_string(&self.log)?;
+        let mut found = Vec::new();
+        for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            let fields = line.get("fields").unwrap_or(&line);
+            match fields["message"].as_str() {
+                Some("the server starts") => found.clear(),
+                Some(TAKEN_OVER) => found.push(format!(
+                    "{} partitions, {} records, {} ms",
+                    fields["decider.partitions"], fields["decider.restored_records"], fields["elapsed_ms"]
+                )),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// Stops it as an operator would. Seconds until it was gone.
+    pub(super) async fn terminate(&mut self) -> Result<f64> {
+        let started = Instant::now();
+        self.signal(Signal::SIGTERM)?;
+        let status = self.child.wait().await?;
+        if !status.success() {
+            bail!("the server ended with {status}; its log is {}", self.log.display());
+        }
+        Ok(started.elapsed().as_secs_f64())
+    }
+
+    /// Kills it.
+    pub(super) async fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::SIGKILL)?;
+        self.child.wait().await?;
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self.child.id().context("the server has ended already")?;
+        Ok(kill(Pid::from_raw(i32::try_from(pid)?), signal)?)
+    }
+
+    fn check(&mut self, since: Instant) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            bail!("the server ended with {status}:\n{log}");
+        }
+        if since.elapsed() > LIMIT {
+            bail!("the server isn't where it should be after {LIMIT:?}");
+        }
+        Ok(())
+    }
+
+    async fn is_ready(&self) -> bool {
+        let Ok(mut connection) = Connection::open(&self.address).await else { return false };
+        let answer = connection.send(Ask::get("/readyz")).await;
+        connection.close().await;
+        let report: Value =
+            answer.ok().and_then(|answer| serde_json::from_slice(&answer.body).ok()).unwrap_or_default();
+        let parts = report["parts"].as_array();
+        parts.is_some_and(|parts| parts.iter().any(|part| part["name"] == "decider" && part["ready"] == true))
+    }
+
+    /// Resident memory; 0 where the system doesn't tell.
+    fn rss_mib(&self) -> u64 {
+        let status =
+            self.child.id().and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).ok());
+        let line =
+            status.as_deref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("VmRSS:")));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.unwrap_or(0) / 1024
+    }
+}

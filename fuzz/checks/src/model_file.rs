@@ -1,0 +1,71 @@
+//! Model files: whatever the text, the check ends with models or with findings that point into it.
+
+use writ_model::compatibility::{Registered, Version, compare};
+use writ_model::diagnostic::Source;
+use writ_model::{Models, json_schema};
+
+/// The line between two files of one input.
+const NEXT_FILE: &str = "\n@@@\n";
+/// Files of one input.
+const MOST_FILES: usize = 3;
+
+/// One to three files of YAML, each with any number of documents.
+pub fn model_file(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let sources: Vec<Source> = text
+        .splitn(MOST_FILES, NEXT_FILE)
+        .enumerate()
+        .map(|(nth, text)| Source { name: format!("{nth}.yaml"), text: text.to_owned() })
+        .collect();
+    match Models::check("shop", &sources) {
+        Ok(models) => derive(&models),
+        Err(findings) => {
+            assert!(!findings.is_empty(), "refused without a reason");
+            for finding in findings {
+                let source = sources.iter().find(|source| source.name == finding.file);
+                let source = source.unwrap_or_else(|| panic!("{finding:?} is about none of the files"));
+                assert!(source.text.get(finding.span.clone()).is_some(), "{finding:?} is not in the text");
+                assert!(finding.one_line(source).starts_with(&finding.file));
+                source.line_at(finding.span.start);
+            }
+        }
+    }
+}
+
+/// What passed the check has every form that the system derives from it.
+fn derive(models: &Models) {
+    let mut registered = Vec::new();
+    for model in models.models.values() {
+        json_schema::of_state(model);
+        model.commands.values().map(json_schema::of_input).for_each(drop);
+        for event in model.events.values() {
+            json_schema::of_event(event);
+            registered.push(Registered {
+                subject: format!("writ.{}-{}", model.name, event.type_name),
+                type_name: event.type_name.clone(),
+                versions: vec![Version { number: 1, schema: event.codec.schema_json.clone() }],
+            });
+        }
+    }
+    #[cfg(feature = "server")]
+    derive_for_server(models);
+    let comparison = compare(models, &registered);
+    assert!(comparison.findings.is_empty(), "incompatible with itself: {:?}", comparison.findings);
+    assert!(comparison.changes.is_empty(), "differs from itself: {:?}", comparison.changes);
+}
+
+/// The tables and the OpenAPI document.
+#[cfg(feature = "server")]
+fn derive_for_server(models: &Models) {
+    let schema = writ_projections::tables::Schema::new("writ");
+    for model in models.models.values() {
+        let table = writ_projections::tables::Table::derive(&schema, model);
+        assert!(!table.create().contains('\0'));
+        let mut indexes: Vec<String> = table.create_indexes().into_iter().map(|(name, _)| name).collect();
+        let count = indexes.len();
+        indexes.sort_unstable();
+        indexes.dedup();
+        assert_eq!(indexes.len(), count, "two indexes of {} have one name", model.name);
+    }
+    writ_api::openapi::document(models);
+}
