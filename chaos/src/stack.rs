@@ -121,6 +121,8 @@ impl Stack {
             .arg(&self.dir)
             .args(args)
             .stdin(Stdio::null())
+            // An interrupted run must not be followed by a server that is still being started.
+            .kill_on_drop(true)
             .output()
             .await
             .with_context(|| format!("cannot run {}", self.infra.display()))?;

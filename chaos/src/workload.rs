@@ -109,7 +109,8 @@ fn numbers(seed: u64, stream: u64) -> ChaCha8Rng {
     rng
 }
 
-/// One thing that a client does: one command, or the two of a transfer. About one in twenty commands conflicts.
+/// One thing that a client does: one command, or the two of a transfer. Two in a hundred are conflicts on purpose; others come
+/// from the skew.
 async fn step(world: &World, client: &mut Client) {
     match client.rng.random_range(0..100) {
         0..26 => world.accounts.transfer(client).await,
