@@ -279,10 +279,21 @@ impl Registry {
             .send()
             .await
             .map_err(|error| self.unavailable(error.to_string()))?;
-        if answer.status().is_success() {
+        let status = answer.status();
+        // Another server that starts at the same moment sets it too, and the registry refuses one of the two.
+        if status.is_success() || self.compatibility(subject).await?.as_deref() == Some(COMPATIBILITY) {
             return Ok(());
         }
-        Err(self.unavailable(format!("setting the compatibility of {subject}: HTTP {}", answer.status())))
+        Err(self.unavailable(format!("setting the compatibility of {subject}: HTTP {status}")))
+    }
+
+    async fn compatibility(&self, subject: &str) -> Result<Option<String>, Error> {
+        let url = format!("{}/config/{subject}", self.inner.url);
+        let answer = self.inner.http.get(url).send().await;
+        let answer = answer.map_err(|error| self.unavailable(error.to_string()))?;
+        let config: serde_json::Value =
+            answer.json().await.map_err(|error| self.unavailable(error.to_string()))?;
+        Ok(config["compatibilityLevel"].as_str().map(str::to_owned))
     }
 
     /// The library keeps the status of a refusal (409, 422) only in the text of its error.

@@ -9,7 +9,7 @@
 //! owner. A living decider's transaction is not older than [`ABANDONED`], or it is stuck, and starting over is the best
 //! that can happen to it; that of a killed one is as old as the session timeout when its partitions move.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::TopicPartitionList;
@@ -46,14 +46,25 @@ pub(super) fn end(
     let committed = reader(options, "read_committed")?;
     for topic in [topics.state(), topics.commands()] {
         let ends = ends(&uncommitted, &topic, partitions)?;
-        let started = Instant::now();
-        while !cancel.is_cancelled() && started.elapsed() < LIMIT {
+        let (started, mut taken_over) = (Instant::now(), BTreeSet::new());
+        loop {
             let writers = writers(&uncommitted, &topic, &open(&committed, &topic, &ends)?)?;
-            if writers.is_empty() {
+            if writers.is_empty() || cancel.is_cancelled() {
+                break;
+            }
+            if started.elapsed() > LIMIT {
+                if writers.keys().any(|writer| taken_over.contains(writer)) {
+                    // Kafka has lost the markers of a transaction that it believes to have ended.
+                    tracing::error!(
+                        kafka.topic = topic,
+                        kafka.transactional_ids = ?writers.keys().collect::<Vec<_>>(),
+                        "a transaction stays open though Kafka was told to end it; `docs/operations.md` says what to do"
+                    );
+                }
                 break;
             }
             for (writer, age) in writers {
-                if age > ABANDONED {
+                if age > ABANDONED && taken_over.insert(writer.clone()) {
                     tracing::warn!(
                         kafka.topic = topic,
                         kafka.transactional_id = writer,
