@@ -35,7 +35,8 @@ pub fn headers(data: &[u8]) {
             _ => {
                 let Some(at) = line.iter().position(|byte| *byte == b':') else { continue };
                 let (name, value) = (&line[..at], line[at + 1..].trim_ascii_start());
-                if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+                if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+                {
                     http.append(name, value);
                 }
                 if let Ok(name) = std::str::from_utf8(name)

@@ -363,7 +363,10 @@ fn what_was_stored_is_read_by_todays_declaration() {
 #[test]
 fn nesting_is_counted_in_lists_and_objects() {
     let nested = |levels: usize| {
-        (0..levels).fold(json!(1), |inner, level| if level % 2 == 0 { json!([0, inner]) } else { json!({ "a": inner }) })
+        (0..levels).fold(
+            json!(1),
+            |inner, level| if level % 2 == 0 { json!([0, inner]) } else { json!({ "a": inner }) },
+        )
     };
     assert!(!nests_too_deeply(&nested(MAX_NESTING)));
     assert!(nests_too_deeply(&nested(MAX_NESTING + 1)));
