@@ -45,10 +45,11 @@ fn read(writer: &Schema, datum: &[u8]) {
 fn read_as(model: &Model, event: &Event, writer: &Schema, datum: &[u8]) {
     let Ok(fields) = event.codec.decode(writer, datum) else { return };
     assert_eq!(fields.len(), event.fields.len(), "an event has every declared field");
-    let state = evolve(model, None, event, &fields, Timestamp(0));
-    let text = state.to_json(model).to_string();
-    let json = serde_json::from_str(&text).expect("a stored state is JSON");
-    assert_eq!(State::from_json(model, &json).as_ref(), Ok(&state));
+    if event.creates {
+        let state = evolve(model, None, event, &fields, Timestamp(0));
+        let json = serde_json::from_str(&state.to_json(model).to_string()).expect("a stored state is JSON");
+        assert_eq!(State::from_json(model, &json).as_ref(), Ok(&state));
+    }
     // What was written by an older declaration may not fit today's; what fits is read as it was.
     let mut again = Vec::new();
     if event.codec.encode(&fields, &mut again).is_ok() {

@@ -1,4 +1,5 @@
 //! Replays every seed of the fuzz targets on the stable toolchain: what a target once found stays found.
+#![expect(clippy::print_stdout, reason = "the name of the seed is shown when its check fails")]
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -13,7 +14,6 @@ fn replay(target: &str, check: fn(&[u8])) {
     seeds.sort();
     assert!(!seeds.is_empty(), "{target} has no seeds");
     for seed in seeds {
-        // Shown when the check panics.
         println!("{}", seed.display());
         let data = std::fs::read(&seed).expect("a readable seed");
         let started = Instant::now();

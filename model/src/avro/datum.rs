@@ -9,8 +9,11 @@ use uuid::Uuid;
 use crate::declaration::{Field, Type};
 use crate::value::{Decimal, Object, Timestamp, Value, date_from_days, days_since_epoch, fit_decimal};
 
-/// Longest decimal that is read, in bytes: 154 digits, and no conversion that takes long.
-const MAX_DECIMAL: usize = 64;
+/// Longest decimal that is read, in bytes: 77 digits, where no declaration has more than 38. Its text is short enough to be
+/// read again from a stored state.
+const MAX_DECIMAL: usize = 32;
+/// Most digits after the point: no declaration has more. A larger number would be the length of a text.
+const MAX_SCALE: usize = 38;
 /// Items for which room is made before any of them was read.
 const MAX_RESERVE: usize = 256;
 
@@ -239,7 +242,9 @@ impl<'a> Reader<'a> {
         if bytes.is_empty() || bytes.len() > MAX_DECIMAL {
             return Err(format!("is a decimal of {} bytes", bytes.len()));
         }
-        let scale = i64::try_from(writer.scale).map_err(|_| "has an impossible scale")?;
+        let scale = i64::try_from(writer.scale).ok().filter(|_| writer.scale <= MAX_SCALE);
+        let scale =
+            scale.ok_or_else(|| format!("is a decimal of {} digits after the point", writer.scale))?;
         let value = Decimal::new(BigInt::from_signed_bytes_be(bytes), scale);
         Ok(match ty {
             Some(Type::Decimal { precision, scale, .. }) => {
