@@ -1,11 +1,12 @@
 //! Values that no two aggregates share.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use crate::harness::{self, Answer, Client, Slot, kafka, unique};
+use crate::harness::{self, Answer, Client, Slot, World, eventually, kafka, unique};
 
 static SERVER: Slot = harness::slot();
 const CREATE: &str = "/v1/member/create";
@@ -192,6 +193,57 @@ async fn of_two_thousand_who_want_one_value_one_gets_it() {
         }
     }
     assert_eq!(holders, HashSet::from([won[0].id().to_owned()]));
+}
+
+/// The same while the deciders are killed, one after the other. Every client repeats until it knows its outcome.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_gets_it_whoever_is_killed_meanwhile() {
+    const CREATES: usize = 2_000;
+    const CLIENTS: usize = 64;
+    const KILLS: usize = 3;
+    let world = World::new();
+    let api = world.spawn("api", &[("WRIT_ROLES", "api")]).await;
+    let decider = |name: &str| world.spawn_headless(name, &[("WRIT_ROLES", "decider")]);
+    let mut deciders = [("left", Some(decider("left"))), ("right", Some(decider("right")))];
+    let email = unique("m") + "@example.org";
+    let (client, answered) = (api.client(), AtomicUsize::new(0));
+    let creates = futures::stream::iter(0..CREATES)
+        .map(|_| {
+            let (key, body) = (unique("k"), with(member(), json!({ "email": email })));
+            let (client, answered) = (&client, &answered);
+            async move {
+                let answer = eventually("the create has an outcome", async || {
+                    client.try_post(CREATE, &body, &key).await.filter(|answer| answer.status < 500)
+                });
+                let answer = answer.await;
+                answered.fetch_add(1, Ordering::Relaxed);
+                answer
+            }
+        })
+        .buffer_unordered(CLIENTS)
+        .collect::<Vec<Answer>>();
+    let kills = async {
+        for nth in 1..=KILLS {
+            eventually("the creates go on", async || {
+                (answered.load(Ordering::Relaxed) >= nth * CREATES / (KILLS + 1)).then_some(())
+            })
+            .await;
+            let (name, running) = &mut deciders[nth % 2];
+            if let Some(running) = running.take() {
+                running.kill();
+            }
+            *running = Some(decider(name));
+        }
+    };
+    let (answers, ()) = futures::join!(creates, kills);
+    let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 201);
+    assert_eq!((won.len(), lost.len()), (1, CREATES - 1));
+    for answer in lost {
+        taken(answer, &["email"]);
+    }
+    let created = kafka::read(&world.topic("member")).await;
+    let created: Vec<_> = created.iter().map(|event| event.key.as_str()).collect();
+    assert_eq!(created, [won[0].id()]);
 }
 
 #[tokio::test]
