@@ -9,9 +9,11 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::node::{Cables, Node, Role};
-use crate::proxy::Proxy;
+use crate::proxy::{Cable, Proxy};
 use crate::stack::{Listener, Server, Stack, free_ports};
 
+/// How long the transactions that are being ended get their markers.
+const MARKERS: Duration = Duration::from_millis(500);
 /// How long the processes may take until all of them work.
 const READY_LIMIT: Duration = Duration::from_secs(120);
 
@@ -137,6 +139,30 @@ impl Cluster {
 
     fn cables(node: &Node) -> [&Arc<Proxy>; 3] {
         [&node.cables.kafka, &node.cables.registry, &node.cables.postgres]
+    }
+
+    /// Stops or kills Kafka, and starts it again once `away` has passed. Its clients are cut off until it has joined its
+    /// cluster, and before an orderly stop: a broker without another one beside it loses the markers of transactions that are
+    /// ended in between (`has_joined` in `infra/src/kafka.rs`), which is not what this is to find out.
+    pub(crate) async fn restart_kafka(&self, orderly: bool, away: Duration) -> Result<()> {
+        if orderly {
+            self.set_kafka(Cable::Cut);
+            sleep(MARKERS).await;
+            self.stack.stop_server(Server::Kafka).await?;
+        } else {
+            self.stack.kill_server(Server::Kafka).await?;
+            self.set_kafka(Cable::Cut);
+        }
+        sleep(away).await;
+        self.stack.start_server(Server::Kafka).await?;
+        self.set_kafka(Cable::Whole);
+        Ok(())
+    }
+
+    fn set_kafka(&self, cable: Cable) {
+        for node in self.nodes.iter().chain([&self.extra]) {
+            node.cables.kafka.set(cable);
+        }
     }
 
     /// Stops everything at once, servers too, and starts it again.

@@ -83,9 +83,9 @@ impl Fault {
 
     fn touches(self) -> Vec<&'static str> {
         match self {
-            Self::Kill(role) | Self::Pause(role) | Self::Kafka(_, role) | Self::Postgres(_, role) => {
-                vec![role.name()]
-            }
+            Self::Kill(role) | Self::Pause(role) | Self::Postgres(_, role) => vec![role.name()],
+            // A cable that heals must not lead to a Kafka that isn't there yet.
+            Self::Kafka(_, role) => vec![role.name(), "kafka"],
             Self::Restart(server) | Self::KillServer(server) => vec![server.name()],
             Self::Rebalances => vec!["extra"],
             Self::StopEverything => {
@@ -230,6 +230,8 @@ impl Nemesis {
                 sleep(PAUSE).await;
                 node(role).go_on().await
             }
+            Fault::Restart(Server::Kafka) => cluster.restart_kafka(true, hold / 4).await,
+            Fault::KillServer(Server::Kafka) => cluster.restart_kafka(false, hold / 4).await,
             Fault::Restart(server) => {
                 cluster.stack.stop_server(server).await?;
                 sleep(hold / 4).await;

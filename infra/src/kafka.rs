@@ -1,6 +1,7 @@
 //! Apache Kafka: one node, broker and controller in one process (KRaft).
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -64,7 +65,7 @@ fn java(tools: &Tools) -> Command {
     command
 }
 
-fn configured(stack: &Stack, data: &std::path::Path) -> Result<String> {
+fn configured(stack: &Stack, data: &Path) -> Result<String> {
     let data = data.to_str().context("the path of the stack's folder is not UTF-8")?;
     if data.contains(',') {
         bail!("Kafka can't keep its data in {data}: it takes the comma as the start of another folder");
@@ -102,6 +103,19 @@ fn more_listeners(stack: &Stack) -> Result<(String, String, String)> {
         each(&|nth, listener| format!(",PROXIED{nth}://127.0.0.1:{}", listener.advertised)),
         each(&|nth, _| format!(",PROXIED{nth}:PLAINTEXT")),
     ))
+}
+
+/// Whether the broker that writes this log has joined its cluster.
+///
+/// It answers before that, by what it knows from its life before: after a kill -9 it leads partitions for some seconds, until
+/// its old session ends and the controller takes them away for a moment. A transaction that is ended then loses its
+/// markers ("these partitions are likely deleted already and hence can be skipped") and stays open for ever.
+pub(crate) fn has_joined(log: &Path) -> Result<()> {
+    let text = fs::read(log).with_context(|| format!("cannot read {}", log.display()))?;
+    if String::from_utf8_lossy(&text).contains("The broker has been unfenced") {
+        return Ok(());
+    }
+    bail!("Kafka has not joined its cluster yet")
 }
 
 /// Asks for the versions of the protocol, the first request of every client. The broker answers once it is part of the

@@ -228,6 +228,10 @@ async fn wait_until_ready(
             answer = server.check(&stack.ports) => answer,
             () = cancel.cancelled() => bail!("interrupted"),
         };
+        let answer = match (server, &child) {
+            (Server::Kafka, Some(_)) => answer.and_then(|()| kafka::has_joined(&stack.log(server.name()))),
+            _ => answer,
+        };
         let Err(answer) = answer else { return Ok(()) };
         if Instant::now() >= deadline {
             bail!(
