@@ -58,7 +58,7 @@ struct Options {
     #[arg(long, conflicts_with = "minutes")]
     seconds: Option<f64>,
     /// Concurrent clients
-    #[arg(long, default_value_t = 24)]
+    #[arg(long, default_value_t = 128)]
     clients: usize,
     /// Mean pause of a client between two commands, milliseconds
     #[arg(long, default_value_t = 20)]

@@ -11,7 +11,7 @@ use super::zipf::zipf;
 use crate::history::{Outcome, Request};
 
 /// Registers in use at a time.
-const SLOTS: usize = 16;
+const SLOTS: usize = 128;
 /// Commands of one register.
 const COMMANDS: u32 = 40;
 
@@ -27,9 +27,15 @@ struct Slot {
     creating: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Registers {
-    slots: Mutex<[Slot; SLOTS]>,
+    slots: Mutex<Vec<Slot>>,
+}
+
+impl Default for Registers {
+    fn default() -> Self {
+        Self { slots: Mutex::new(vec![Slot::default(); SLOTS]) }
+    }
 }
 
 impl Registers {
