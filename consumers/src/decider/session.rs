@@ -26,8 +26,10 @@ use crate::metrics;
 const POLL: Duration = Duration::from_millis(100);
 /// A decider that is silent for this long loses its partitions. The broker's smallest default.
 const SESSION_TIMEOUT_MS: &str = "6000";
-/// Taking over large partitions counts as silence for `poll`.
-const MAX_POLL_INTERVAL_MS: &str = "900000";
+/// Also how long the group waits for its members when it shares the partitions out anew: a broker that was killed and
+/// comes back has been seen to wait for members that are long dead. A take-over that lasts longer than this costs the
+/// membership; what it has read stays in the store, so the next one is short.
+const MAX_POLL_INTERVAL_MS: &str = "60000";
 
 /// Kafka answers a commit when it is decided, and writes the markers to the partitions after that. A producer that
 /// begins its next transaction before they are written is sent away, and librdkafka comes back after 20 ms. Two
