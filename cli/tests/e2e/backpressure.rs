@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures::future::join_all;
+use futures::future::{Either, join_all};
 use serde_json::{Value, json};
 
 use crate::harness::{Client, World, client, eventually, kafka, unique};
@@ -153,23 +153,35 @@ async fn the_bytes_of_all_bodies_together_are_bounded() {
     let world = World::new();
     let server = world.start(&[("WRIT_HTTP_MAX_BODY_BYTES", "1048576")]).await;
     let app = server.client();
-    let (sender, slow) = futures::channel::mpsc::unbounded::<Result<Vec<u8>, std::io::Error>>();
-    sender.unbounded_send(Ok(vec![b' '; 1_000_000])).unwrap();
-    let slow = app.post_bytes("/v1/note/create", "application/json", reqwest::Body::wrap_stream(slow));
-    let others = async {
-        let large = json!({ "title": "a", "body": "b".repeat(9_000), "tags": vec!["t"; 10_000] });
+    let large = json!({ "title": "a", "body": "b".repeat(9_000), "tags": vec!["t"; 10_000] });
+    let refused = async || {
         eventually("a body finds no room", async || {
             let answer = app.post("/v1/note/create", &large).await;
             (answer.status == 503).then(|| answer.problem(503, "overloaded"))
         })
-        .await;
-        app.post("/v1/note/create", &json!({ "title": "small" })).await.expect(201);
-        drop(sender);
+        .await
     };
-    let (slow, ()) = futures::future::join(slow, others).await;
+    let slow = eventually("a slow body takes the room", async || {
+        let (sender, slow) = futures::channel::mpsc::unbounded::<Result<Vec<u8>, std::io::Error>>();
+        sender.unbounded_send(Ok(vec![b' '; 1_000_000])).unwrap();
+        let slow = reqwest::Body::wrap_stream(slow);
+        let slow = Box::pin(app.post_bytes("/v1/note/create", "application/json", slow));
+        match futures::future::select(slow, Box::pin(refused())).await {
+            // Its last bytes met a large one on the way.
+            Either::Left((answer, _)) => {
+                answer.problem(503, "overloaded");
+                None
+            }
+            Either::Right((_, slow)) => {
+                app.post("/v1/note/create", &json!({ "title": "small" })).await.expect(201);
+                drop(sender);
+                Some(slow.await)
+            }
+        }
+    })
+    .await;
     // Blanks are the empty object, which has no title.
     slow.problem(422, "invalid-input");
-    let large = json!({ "title": "a", "body": "b".repeat(9_000), "tags": vec!["t"; 10_000] });
     app.post("/v1/note/create", &large).await.expect(201);
     app.post("/v1/order/place", &client::order()).await.expect(201);
 }
