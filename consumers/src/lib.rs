@@ -10,3 +10,4 @@ pub mod group;
 pub mod metrics;
 pub mod repartition;
 pub mod scan;
+mod state_key;

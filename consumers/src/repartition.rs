@@ -27,6 +27,7 @@ pub use self::error::Error;
 pub use self::live::Digest;
 use self::routing::{Route, home, route};
 use crate::scan::{Next, Reader};
+use crate::state_key::{CONSTRAINTS, NEXT};
 
 mod error;
 mod live;
@@ -36,8 +37,6 @@ mod routing;
 const CHUNK: usize = 500;
 /// Or as many as have these bytes.
 const CHUNK_BYTES: usize = 8 * 1024 * 1024;
-const NEXT: &[u8] = b"@next";
-const CONSTRAINTS: &[u8] = b"@constraints";
 
 /// What there is, and what is to do.
 #[derive(Debug, Clone)]
@@ -111,12 +110,10 @@ impl Repartition {
         for partition in 0..state {
             let (mut next, mut constraints) = (0, None);
             live::read::<Error>(&reader, &topic, partition, |key, value| {
-                match key {
-                    NEXT => {
-                        next = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
-                    }
-                    CONSTRAINTS => constraints = Some(value.to_vec()),
-                    _ => {}
+                if key == NEXT.as_bytes() {
+                    next = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+                } else if key == CONSTRAINTS.as_bytes() {
+                    constraints = Some(value.to_vec());
                 }
                 let Some(owner) = self.owner(partition, key)? else { return Ok(()) };
                 plan.digest.add(key, value);
@@ -284,7 +281,7 @@ impl Repartition {
             transaction.write(Record {
                 topic: &self.topics.state(),
                 partition: Some(partition),
-                key: CONSTRAINTS,
+                key: CONSTRAINTS.as_bytes(),
                 value: agreed,
                 headers: None,
             })?;

@@ -15,12 +15,10 @@ use super::batch::{Answer, Decided, StoredOutcome};
 use super::event::Event;
 use super::session::SessionError;
 use super::store::{Change, Partition};
+use crate::state_key::NEXT;
 
 /// Outcomes forgotten per batch and partition: many enough to keep up, few enough not to be felt.
 const MAX_EXPIRED: usize = 64;
-
-/// The record of `writ.state` that says how far its partition of the commands is decided. No model begins like this.
-pub(super) const NEXT: &str = "@next";
 
 /// How far the group has come with this batch.
 pub(super) struct Offsets<'a> {

@@ -14,9 +14,7 @@ use super::batch::Decided;
 use super::reservation::Step;
 use super::session::SessionError;
 use super::store::Partition;
-
-/// The record of `writ.state` that names the constraints of its partition. No model begins like this.
-pub(super) const CONSTRAINTS: &str = "@constraints";
+use crate::state_key::CONSTRAINTS;
 
 /// Steps and records of one transaction.
 const CHUNK: usize = 1_000;

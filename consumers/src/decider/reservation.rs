@@ -49,9 +49,7 @@ use super::batch::{Command, Deciding, Turn, keys};
 use super::session::SessionError;
 use super::unusable;
 use crate::metrics;
-
-const PENDING: &str = "@pending/";
-const WAITING: &str = "@waiting/";
+use crate::state_key::{PENDING, WAITING};
 
 /// What deciders tell each other through `writ.commands`. The key of the record says about which value, or to which aggregate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,11 +17,11 @@ use writ_producers::topics::Topics;
 
 use super::abandoned;
 use super::batch::StoredOutcome;
-use super::commit::NEXT;
 use super::session::SessionError;
 use super::store::{Change, Partition, Store};
 use crate::group::Membership;
 use crate::metrics;
+use crate::state_key::NEXT;
 
 /// Records per write to the store.
 const CHUNK: usize = 1_000;

@@ -1,6 +1,9 @@
 //! Which partition a record of `writ.state` belongs to.
 
+use writ_model::unique::RESERVED;
 use writ_producers::partitioner::partition_of;
+
+use crate::state_key::{CONSTRAINTS, NEXT, PENDING, WAITING};
 
 /// How a record of `writ.state` finds its partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,16 +19,16 @@ pub(super) enum Route<'a> {
 /// By the form of the record's key.
 pub(super) fn route(key: &str) -> Route<'_> {
     match key {
-        "@next" | "@constraints" => return Route::Stays,
+        NEXT | CONSTRAINTS => return Route::Stays,
         _ => {}
     }
     // A reservation: its claims have the same key.
-    if key.starts_with("@unique/") {
+    if key.strip_prefix(RESERVED).is_some_and(|rest| rest.starts_with('/')) {
         return Route::Key(key);
     }
-    let aggregate = if let Some(aggregate) = key.strip_prefix("@pending/") {
+    let aggregate = if let Some(aggregate) = key.strip_prefix(PENDING) {
         Some(aggregate)
-    } else if let Some(waiting) = key.strip_prefix("@waiting/") {
+    } else if let Some(waiting) = key.strip_prefix(WAITING) {
         // With the place in the queue at its end.
         waiting.rsplit_once('/').map(|(aggregate, _)| aggregate)
     } else {
