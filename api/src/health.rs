@@ -44,6 +44,9 @@ fn report(parts: &[Part]) -> Report {
         .iter()
         .map(|part| match &*part.state.borrow() {
             Readiness::Ready => PartReport { name: part.name, ready: true, reason: None },
+            Readiness::Degraded(reason) => {
+                PartReport { name: part.name, ready: true, reason: Some(reason.clone()) }
+            }
             Readiness::Waiting(reason) => {
                 PartReport { name: part.name, ready: false, reason: Some(reason.clone()) }
             }

@@ -10,6 +10,8 @@ use crate::expression::Compiled;
 use crate::unique::Unique;
 use crate::value::{Decimal, Value};
 
+pub use projection::{Metadata, Parameter, Projection, Statement};
+
 mod check;
 mod commands;
 mod events;
@@ -20,6 +22,7 @@ mod input;
 mod model;
 mod names;
 pub(crate) mod places;
+mod projection;
 mod renames;
 mod report;
 mod state_machine;
@@ -34,6 +37,8 @@ pub struct Models {
     pub app: String,
     /// By name, in the order of the files.
     pub models: IndexMap<String, Arc<Model>>,
+    /// SQL projections by name, in the order of the files. No model has such a name.
+    pub projections: IndexMap<String, Arc<Projection>>,
 }
 
 impl Models {
@@ -73,6 +78,8 @@ pub struct Model {
     pub uniques: Vec<Unique>,
     /// Names of fields for each declared index (`index: [[status, created_at]]`).
     pub indexes: Vec<Vec<String>>,
+    /// The text fields that `q=` searches, by an index (`search: [company, city]`); empty: all, without an index.
+    pub search: Vec<String>,
 }
 
 /// One `allow` rule.

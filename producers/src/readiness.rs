@@ -7,6 +7,8 @@ use tokio::sync::watch;
 pub enum Readiness {
     /// Not there yet, or lost; the text says why and what is awaited.
     Waiting(String),
+    /// Works, but something of it needs an operator; the text says what. Requests are served.
+    Degraded(String),
     /// Works.
     Ready,
 }
@@ -29,7 +31,7 @@ impl Part {
 
     /// Works now.
     pub fn is_ready(&self) -> bool {
-        *self.state.borrow() == Readiness::Ready
+        !matches!(*self.state.borrow(), Readiness::Waiting(_))
     }
 }
 
@@ -47,6 +49,7 @@ pub fn report(readiness: &watch::Sender<Readiness>, part: &str, now: Readiness) 
     if set(readiness, now.clone()) {
         match now {
             Readiness::Ready => tracing::info!("{part} is ready"),
+            Readiness::Degraded(reason) => tracing::warn!(reason, "{part} is ready, but needs an operator"),
             Readiness::Waiting(reason) => tracing::warn!(reason, "{part} is not ready"),
         }
     }

@@ -13,7 +13,7 @@ use writ_model::Position;
 use writ_producers::topics::Topics;
 
 use crate::database::is_undefined;
-use crate::tables::{OFFSETS, Schema};
+use crate::tables::{OFFSETS, Schema, fnv1a};
 
 /// Between two looks, while somebody waits.
 const INTERVAL: Duration = Duration::from_millis(3);
@@ -27,6 +27,11 @@ pub enum NotReached {
     /// PostgreSQL can't be asked.
     #[error("PostgreSQL doesn't answer: {0}")]
     Unavailable(String),
+}
+
+/// The channel of NOTIFY on which every transaction that moves places says so, without a payload.
+pub(crate) fn channel(schema: &Schema) -> String {
+    format!("writ_{:016x}", fnv1a(schema.quoted().as_bytes()))
 }
 
 /// A cheap handle: waits for places in the event topics.

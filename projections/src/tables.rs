@@ -24,5 +24,11 @@ pub(crate) use name::{fnv1a, quote};
 
 /// Table of the projector's places in the event topics.
 pub(crate) const OFFSETS: &str = "writ_offsets";
+/// Table of the projections: which generation of each is live, which is being built, which has stopped and why.
+pub(crate) const PROJECTIONS: &str = "writ_projections";
+/// Table of the events that no row has been given: repeated versions, and holes that wait for a dead letter.
+pub(crate) const PASSED_OVER: &str = "writ_passed_over";
+/// Table, and name as a projection, of every event.
+pub const EVENT_LOG: &str = "event_log";
 /// Table of facts about the schema itself.
 pub(crate) const META: &str = "writ_meta";

@@ -69,7 +69,11 @@ pub(super) fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnos
         }
     }
     found.extend(files.into_iter().flat_map(|(report, _)| report.finish()));
-    if found.is_empty() { Ok(Models { app: app.to_owned(), models }) } else { Err(found) }
+    if found.is_empty() {
+        Ok(Models { app: app.to_owned(), models, projections: IndexMap::new() })
+    } else {
+        Err(found)
+    }
 }
 
 /// The name of the model in a document and the type of its natural key, without any report: that comes with the check

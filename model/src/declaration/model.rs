@@ -89,6 +89,7 @@ pub(super) fn read(
         allow,
         uniques,
         indexes,
+        search: Vec::new(),
         fields: state.fields,
     })
 }
