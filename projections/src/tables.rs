@@ -1,4 +1,4 @@
-//! The tables: one per model, derived from its declaration, and our own bookkeeping.
+//! The tables: one per model and SQL projection, derived from its declaration, and our own bookkeeping.
 //!
 //! `writ_offsets` says, per partition of an event topic, which event comes next. It is written in the transaction that
 //! writes the rows, so rows and offset always agree. `writ_meta` holds the layout's number, so that a later release
@@ -10,6 +10,7 @@
 
 mod alter;
 mod derive;
+mod indexes;
 mod json;
 mod kind;
 mod name;
@@ -17,6 +18,8 @@ mod rename;
 
 pub use alter::{Error, ensure};
 pub use derive::{Column, Table};
+pub use indexes::bring as bring_indexes;
+pub(crate) use indexes::keep as keep_indexes;
 pub(crate) use json::{instant, object, scalar};
 pub(crate) use kind::{Kind, text};
 pub use name::Schema;

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Row};
 
 use super::derive::{Column, FIXED, Table};
 use super::name::{Schema, fnv1a, quote};
-use super::{META, OFFSETS, rename};
+use super::{META, OFFSETS, indexes, rename};
 
 /// The layout of our own tables. Raised when they change.
 const LAYOUT: &str = "1";
@@ -58,8 +58,8 @@ pub enum Error {
     Database(#[from] sqlx::Error),
 }
 
-/// Creates what is missing: the schema, our own tables, a table per model, added columns, indexes. One transaction under
-/// an advisory lock. The place in the topic of a model whose table had to be created goes back to the beginning, so a
+/// Creates what is missing: the schema, our own tables, a table per model with its indexes, added columns. One transaction
+/// under an advisory lock. The indexes of tables that exist are [`super::keep_indexes`]'s. The place in the topic of a model whose table had to be created goes back to the beginning, so a
 /// dropped table is filled again.
 pub async fn ensure(
     pool: &PgPool,
@@ -85,11 +85,14 @@ pub async fn ensure(
                     .bind(topic_of(&table.model))
                     .execute(&mut *transaction)
                     .await?;
+                indexes::create(&mut transaction, table).await?;
                 tracing::info!(db.table = table.qualified, "table is created");
             }
-            Some(existing) => alter(&mut transaction, schema, table, existing).await?,
+            Some(existing) => {
+                alter(&mut transaction, schema, table, existing).await?;
+                indexes::drop_refusing(&mut transaction, schema, table).await?;
+            }
         }
-        bring_indexes(&mut transaction, schema, table).await?;
     }
     transaction.commit().await?;
     Ok(())
@@ -153,29 +156,6 @@ async fn columns(
         })
         .collect::<Result<_, sqlx::Error>>()?;
     Ok((!columns.is_empty()).then_some(columns))
-}
-
-/// Creates the missing indexes, and drops those of ours that are no longer derived: they cost time, and one that was
-/// made for a bounded text would refuse a longer one.
-async fn bring_indexes(connection: &mut PgConnection, schema: &Schema, table: &Table) -> Result<(), Error> {
-    let wanted = table.create_indexes();
-    let sql = format!(
-        "SELECT indexname::text FROM pg_indexes WHERE schemaname = {} AND tablename = $1",
-        schema.literal()
-    );
-    let present: Vec<String> =
-        sqlx::query_scalar(AssertSqlSafe(sql)).bind(&table.name).fetch_all(&mut *connection).await?;
-    let ours = super::name::index_prefix(&table.name);
-    for name in present.iter().filter(|name| name.starts_with(&ours)) {
-        if !wanted.iter().any(|(derived, _)| derived == name) {
-            run(connection, format!("DROP INDEX {}", schema.table(name))).await?;
-            tracing::info!(db.index = name, "index is dropped: it is no longer declared");
-        }
-    }
-    for (_, create) in wanted.iter().filter(|(name, _)| !present.contains(name)) {
-        run(connection, create.clone()).await?;
-    }
-    Ok(())
 }
 
 async fn alter(
