@@ -6,7 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 pub mod cache;
+mod catalog;
 mod database;
+mod declared;
 mod metrics;
 pub mod positions;
 pub mod projector;
