@@ -1,11 +1,13 @@
 //! Tables are made once by many, and changed as the declarations change.
 
+use std::sync::Arc;
+
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 use writ_model::Models;
-use writ_projections::tables::{Error, Schema, Table, ensure};
+use writ_projections::tables::{Error, Schema, Table, bring_indexes, ensure};
 
-use crate::stage::{Database, models};
+use crate::stage::{Database, Stage, models};
 
 const BEFORE: &str = "
 model: page
@@ -34,7 +36,10 @@ crud: true
 async fn bring(pool: &PgPool, database: &Database, models: &Models) -> Result<(), Error> {
     let schema = Schema::new(&database.options.schema);
     let tables: Vec<Table> = models.models.values().map(|model| Table::derive(&schema, model)).collect();
-    ensure(pool, &schema, &tables, |model| format!("writ.{model}")).await
+    ensure(pool, &schema, &tables, |model| format!("writ.{model}")).await?;
+    let mut connection = pool.acquire().await?;
+    while !bring_indexes(&mut connection, &schema, &tables).await? {}
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,7 +178,7 @@ async fn a_renamed_field_keeps_its_values_and_indexes() {
     }
     let after = indexes(&pool, &database.options.schema).await;
     let names: Vec<&str> = after.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["page.handle", "page.quantity.handle"]);
+    assert_eq!(names, ["page.handle.id", "page.quantity.handle.id"]);
     let ids = |indexes: &[(String, i64)]| {
         let mut ids: Vec<i64> = indexes.iter().map(|(_, id)| *id).collect();
         ids.sort_unstable();
@@ -202,5 +207,88 @@ async fn a_renamed_field_keeps_its_values_and_indexes() {
     bring(&pool, &database, &models(&[RENAMED_AGAIN])).await.unwrap();
     let error = bring(&pool, &database, &models(&[RENAMED])).await.unwrap_err();
     assert!(matches!(error, Error::Renamed { .. }), "{error}");
+    pool.close().await;
+}
+
+const WORDY: &str = "
+model: page
+fields:
+  slug: { type: text, key: true, max_length: 20 }
+  rank: { type: integer }
+  title: { type: text }
+  body: { type: text, optional: true }
+crud: true
+index: [[rank]]
+";
+
+fn searching(models: &mut Arc<Models>) {
+    let page = &mut Arc::get_mut(models).unwrap().models["page"];
+    Arc::get_mut(page).unwrap().search = vec!["title".into(), "body".into()];
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_projector_makes_the_indexes_of_tables_in_use() {
+    let mut stage = Stage::new(&[WORDY]).await;
+    searching(&mut stage.models);
+    let pool = PgPoolOptions::new().max_connections(4).connect(&stage.database.options.url).await.unwrap();
+    let schema = &stage.database.options.schema;
+    bring(&pool, &stage.database, &stage.models).await.unwrap();
+    let derived = indexes(&pool, schema).await;
+    let names: Vec<&str> = derived.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["page.rank.id", "page.slug.id", "page.title.body~"]);
+
+    // One that was never finished, one that is missing, one that nobody declares.
+    stage
+        .database
+        .execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = '$schema.\"page.rank.id\"'::regclass",
+        )
+        .await;
+    stage.database.execute("DROP INDEX $schema.\"page.title.body~\"").await;
+    stage.database.execute("CREATE INDEX \"page.rank.version\" ON $schema.page (rank, version)").await;
+
+    let running = stage.start();
+    let limit = tokio::time::Instant::now() + crate::stage::LIMIT;
+    loop {
+        let now = indexes(&pool, schema).await;
+        let same = now.iter().map(|(name, _)| name).eq(&names);
+        if same && now[0].1 != derived[0].1 {
+            assert_eq!(now[1], derived[1], "what was right is left alone");
+            break;
+        }
+        assert!(tokio::time::Instant::now() < limit, "the indexes are made: {now:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    running.stop().await;
+    pool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_text_is_too_long_to_be_searched() {
+    let database = Database::new();
+    let pool = PgPoolOptions::new().max_connections(1).connect(&database.options.url).await.unwrap();
+    let mut models = models(&[WORDY]);
+    searching(&mut models);
+    bring(&pool, &database, &models).await.unwrap();
+    // Distinct words of one character of four bytes; words with a point or a hyphen, which stand in it whole and in
+    // parts; letters that are longer in lower case; one endless word.
+    for (number, text) in [
+        "(SELECT string_agg(chr(131072 + n), ' ') FROM generate_series(1, 40000) n)",
+        "(SELECT string_agg(chr(131072 + n) || '-' || chr(171072 + n), ' ') FROM generate_series(1, 20000) n)",
+        "(SELECT string_agg(n || '.com/' || n, ' ') FROM generate_series(1, 20000) n)",
+        "(SELECT string_agg(chr(304) || chr(304 + n % 9000), ' ') FROM generate_series(1, 40000) n)",
+        "repeat('a', 3000000)",
+        "repeat('a-', 300000)",
+    ]
+    .iter()
+    .enumerate()
+    {
+        database
+            .execute(&format!(
+                "INSERT INTO $schema.page VALUES \
+                 (gen_random_uuid(), 1, false, now(), now(), 'p{number}', 7, {text}, {text})"
+            ))
+            .await;
+    }
     pool.close().await;
 }
