@@ -168,7 +168,11 @@ impl Month {
 fn line(out: &mut String, event: &Decoded) {
     let declared = event.event();
     let data = stored_to_json(&declared.fields, &event.fields).to_string();
-    let _ = write!(out, "{}\t{}\t{}\t{}\t{}\t", event.at, event.model.name, event.aggregate, event.version, event.id);
+    let _ = write!(
+        out,
+        "{}\t{}\t{}\t{}\t{}\t",
+        event.at, event.model.name, event.aggregate, event.version, event.id
+    );
     escape(out, &declared.type_name);
     for optional in [event.actor(), event.correlation_id(), event.causation_id()] {
         out.push('\t');

@@ -41,7 +41,10 @@ struct Present {
 }
 
 /// The columns of a table by name.
-async fn columns(connection: &mut PgConnection, table: &str) -> Result<HashMap<String, Present>, sqlx::Error> {
+async fn columns(
+    connection: &mut PgConnection,
+    table: &str,
+) -> Result<HashMap<String, Present>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT attname::text, format_type(atttypid, atttypmod), col_description(attrelid, attnum) FROM pg_attribute \
          WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
@@ -57,7 +60,7 @@ async fn columns(connection: &mut PgConnection, table: &str) -> Result<HashMap<S
         .collect()
 }
 
-/// Renames and adds columns. `Some`: it can't be brought there; the caller rolls back what was changed.
+/// Renames and adds columns. Its other indexes are [`super::keep_indexes`]'s. `Some`: it can't be brought there; the caller rolls back what was changed.
 pub(super) async fn alter(
     connection: &mut PgConnection,
     schema: &Schema,

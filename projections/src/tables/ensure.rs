@@ -114,7 +114,9 @@ pub async fn ensure(
                     run(&mut transaction, format!("DROP TABLE {}", declaration.qualified(schema))).await?;
                 }
                 match kind {
-                    Kind::Sql if is_begun(&mut transaction, schema, &declaration, topics).await? => State::Building,
+                    Kind::Sql if is_begun(&mut transaction, schema, &declaration, topics).await? => {
+                        State::Building
+                    }
                     _ => State::Live,
                 }
             }
