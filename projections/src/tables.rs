@@ -20,7 +20,7 @@ pub use derive::{Column, Table};
 pub(crate) use json::{instant, object, scalar};
 pub(crate) use kind::{Kind, text};
 pub use name::Schema;
-pub(crate) use name::{fnv1a, quote};
+pub(crate) use name::{fnv1a, literal, quote};
 
 /// Table of the projector's places in the event topics.
 pub(crate) const OFFSETS: &str = "writ_offsets";
