@@ -6,7 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
+mod catalog;
 mod database;
+mod declared;
 pub mod history;
 mod metrics;
 pub mod positions;
