@@ -1,5 +1,6 @@
 //! The projector's word to the cache: what its next commit changes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::Cmd;
@@ -16,7 +17,7 @@ const LIMIT: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Change<'a> {
     pub(crate) model: &'a str,
-    /// Of all of the projector's partitions of the model's topic, after the batch.
+    /// Of the partitions that it moves, after it.
     pub(crate) places: Places,
     /// The changed rows, each with its partition and that partition's place after the batch.
     pub(crate) rows: Vec<(Uuid, i32, i64)>,
@@ -26,46 +27,46 @@ pub(crate) struct Change<'a> {
 #[derive(Debug)]
 pub(crate) struct Announcer {
     cache: Cache,
-    /// Something was committed that Redis doesn't know of, so entries of today's epoch may be old.
-    is_behind: bool,
+    /// Something may have been committed that Redis doesn't know of, so entries of today's epoch may be old.
+    is_behind: AtomicBool,
 }
 
 impl Announcer {
     pub(crate) fn new(cache: Cache) -> Announcer {
         // Nobody knows what the process before could say.
-        Announcer { cache, is_behind: true }
+        Announcer { cache, is_behind: AtomicBool::new(true) }
     }
 
     /// Everything that is cached may be old: partitions have come from somebody else, or a commit's outcome is unknown.
-    pub(crate) fn doubt(&mut self) {
-        self.is_behind = true;
+    pub(crate) fn doubt(&self) {
+        self.is_behind.store(true, Ordering::Relaxed);
     }
 
     /// Begins a new epoch if something could not be announced. `places`: by model, of all of the projector's partitions.
-    pub(crate) async fn catch_up(&mut self, places: &[(&str, Places)]) {
-        if self.is_behind && !places.is_empty() {
-            self.is_behind = self.begin(places).await.is_err();
+    pub(crate) async fn catch_up<'a>(&self, places: impl Iterator<Item = (&'a str, Places)>) {
+        if self.is_behind.load(Ordering::Relaxed) {
+            self.is_behind.store(self.begin(places).await.is_err(), Ordering::Relaxed);
         }
     }
 
-    async fn begin(&self, places: &[(&str, Places)]) -> Result<(), Away> {
-        let link = &self.cache.shared.link;
+    async fn begin<'a>(&self, places: impl Iterator<Item = (&'a str, Places)>) -> Result<(), Away> {
         for (model, places) in places {
-            self.move_announced(model, places, "begin").await?;
+            self.move_announced(model, &places).await?;
         }
         // Last: an entry of the new epoch was read after the places were there.
         let epoch = Cmd::set(self.cache.epoch_key(), new_epoch());
-        link.ask_one(&epoch, LIMIT).await
+        self.cache.shared.link.ask_one(&epoch, LIMIT).await
     }
 
     /// Before the commit. What Redis can't be told now makes a new epoch later; the commit doesn't wait for it.
-    pub(crate) async fn announce(&mut self, changes: &[Change<'_>]) {
-        if !self.is_behind {
-            self.is_behind = self.tell(changes).await.is_err();
+    pub(crate) async fn announce(&self, changes: &[Change<'_>]) {
+        if !self.is_behind.load(Ordering::Relaxed) && !matches!(self.tell(changes).await, Ok(true)) {
+            self.doubt();
         }
     }
 
-    async fn tell(&self, changes: &[Change<'_>]) -> Result<(), Away> {
+    /// `false`: Redis didn't know the places of a model, so it doesn't know all of them now.
+    async fn tell(&self, changes: &[Change<'_>]) -> Result<bool, Away> {
         let mut marks = redis::pipe();
         for change in changes {
             for (id, partition, next) in &change.rows {
@@ -74,18 +75,18 @@ impl Announcer {
             }
         }
         self.cache.shared.link.ask::<()>(&marks, LIMIT).await?;
+        let mut known = true;
         for change in changes {
-            self.move_announced(change.model, &change.places, "move").await?;
+            known &= self.move_announced(change.model, &change.places).await?;
         }
-        Ok(())
+        Ok(known)
     }
 
-    async fn move_announced(&self, model: &str, places: &Places, how: &str) -> Result<(), Away> {
+    async fn move_announced(&self, model: &str, places: &Places) -> Result<bool, Away> {
         let mut call = self.cache.shared.announce.key(self.cache.announced_key(model));
-        call.arg(how);
         for (partition, next) in places.iter() {
             call.arg(partition).arg(next);
         }
-        self.cache.shared.link.call::<i64>(&call, LIMIT).await.map(drop)
+        self.cache.shared.link.call(&call, LIMIT).await
     }
 }
