@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod dead_letters;
+mod history;
 mod lists;
 mod outage;
+mod positions;
 mod projector;
 mod stage;
 mod tables;
