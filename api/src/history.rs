@@ -127,7 +127,9 @@ pub(crate) async fn of_one(
     let Path((name, segment, last)) = path.map_err(queries::invalid_path)?;
     if last != EVENTS {
         let mut response = Kind::MethodNotAllowed
-            .because("This is the address of a command, which takes POST; only `events` can be read below an id.")
+            .because(
+                "This is the address of a command, which takes POST; only `events` can be read below an id.",
+            )
             .into_response();
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return Ok(response);
@@ -159,7 +161,8 @@ pub(crate) async fn past(
         [(name, value)] => (name.as_str(), value.as_str()),
         many => return Err(alone(many)),
     };
-    let invalid = |detail: String| Problem::at(Kind::InvalidQuery, &format!("/{name}"), "invalid_value", detail);
+    let invalid =
+        |detail: String| Problem::at(Kind::InvalidQuery, &format!("/{name}"), "invalid_value", detail);
     if name == "diff" {
         let versions = value.parse().map_err(invalid)?;
         queries::wait(app, Reads::EventLog, headers).await?;
@@ -217,7 +220,9 @@ fn no_state(model: &Model, id: Uuid, none: &NoState) -> String {
         ),
         NoState::NotYet(began) => format!("The {name} {id} did not exist then; it began at {began}."),
         NoState::Deleted { version, at } => {
-            format!("The {name} {id} did not exist then; its event with version {version} deleted it at {at}.")
+            format!(
+                "The {name} {id} did not exist then; its event with version {version} deleted it at {at}."
+            )
         }
         NoState::NoSuchVersion { last, halt } => {
             let there = match last {

@@ -105,7 +105,8 @@ pub(crate) async fn wait(app: &App, reads: Reads<'_>, headers: &HeaderMap) -> Re
 }
 
 fn not_reached(app: &App) -> impl Fn(NotReached) -> Problem {
-    |error| match error {
+    |error| {
+        match error {
         NotReached::TimedOut(late) => Kind::PositionNotReached
             .because(format!("Within {} ms {late}; ask again.", app.api.position_wait.as_millis())),
         NotReached::Stopped { late, at } => Kind::PositionNotReached.because(format!(
@@ -113,6 +114,7 @@ fn not_reached(app: &App) -> impl Fn(NotReached) -> Problem {
             late.projection
         )),
         NotReached::Unavailable(reason) => unavailable(query::Error::Unavailable(reason)),
+    }
     }
 }
 

@@ -29,7 +29,11 @@ fn all(models: &Models) -> Json {
     let mut parameters = vec![
         parameter("model", "Events of this model.", json!({ "type": "string", "enum": names })),
         parameter("type", "Events of this type.", json!({ "type": "string", "enum": types })),
-        parameter("aggregate_id", "Events of this aggregate: its id, or with `model` its natural key.", text.clone()),
+        parameter(
+            "aggregate_id",
+            "Events of this aggregate: its id, or with `model` its natural key.",
+            text.clone(),
+        ),
         parameter("actor", "What this account caused.", text.clone()),
         parameter("correlation_id", "All that followed from this first command.", text.clone()),
         parameter("causation_id", "What this command caused.", text),
@@ -37,7 +41,11 @@ fn all(models: &Models) -> Json {
     for (operator, meaning) in
         [("gt", "Later than"), ("gte", "Not earlier than"), ("lt", "Earlier than"), ("lte", "Not later than")]
     {
-        parameters.push(parameter(&format!("time[{operator}]"), &format!("{meaning} this time."), time.clone()));
+        parameters.push(parameter(
+            &format!("time[{operator}]"),
+            &format!("{meaning} this time."),
+            time.clone(),
+        ));
     }
     let order = json!({ "type": "string", "enum": ["time", "-time"], "default": "-time" });
     parameters.push(parameter("sort", "The earliest or the latest first.", order));
@@ -70,7 +78,11 @@ fn page() -> [Json; 3] {
     let limit = json!({ "type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 50 });
     [
         parameter("limit", "Most events of the page.", limit),
-        parameter("after", "The `next` of the page before, with the same parameters.", json!({ "type": "string" })),
+        parameter(
+            "after",
+            "The `next` of the page before, with the same parameters.",
+            json!({ "type": "string" }),
+        ),
         reference("parameters", "Position"),
     ]
 }

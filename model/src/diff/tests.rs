@@ -68,7 +68,8 @@ fn shown(before: &Json, after: &Json) -> Json {
 #[test]
 fn members_are_compared_one_by_one() {
     let before = json!({ "status": "placed", "note": null, "at": { "city": "Bern", "zip": "3000" } });
-    let after = json!({ "status": "paid", "note": null, "at": { "city": "Basel", "zip": "3000" }, "by": "Ada" });
+    let after =
+        json!({ "status": "paid", "note": null, "at": { "city": "Basel", "zip": "3000" }, "by": "Ada" });
     let expected = json!([
         { "pointer": "/status", "before": "placed", "after": "paid" },
         { "pointer": "/at/city", "before": "Bern", "after": "Basel" },
@@ -81,10 +82,7 @@ fn members_are_compared_one_by_one() {
 fn an_item_that_changed_or_came_at_the_end_is_one_change() {
     let lines = json!({ "lines": [{ "quantity": 1 }, { "quantity": 2 }] });
     let changed = json!({ "lines": [{ "quantity": 1 }, { "quantity": 9 }] });
-    assert_eq!(
-        shown(&lines, &changed),
-        json!([{ "pointer": "/lines/1/quantity", "before": 2, "after": 9 }])
-    );
+    assert_eq!(shown(&lines, &changed), json!([{ "pointer": "/lines/1/quantity", "before": 2, "after": 9 }]));
     let longer = json!({ "lines": [{ "quantity": 1 }, { "quantity": 2 }, { "quantity": 3 }] });
     assert_eq!(shown(&lines, &longer), json!([{ "pointer": "/lines/2", "after": { "quantity": 3 } }]));
     assert_eq!(shown(&longer, &lines), json!([{ "pointer": "/lines/2", "before": { "quantity": 3 } }]));

@@ -79,11 +79,7 @@ impl Entry {
     }
 }
 
-fn typed<'a>(
-    model: Option<&'a Model>,
-    type_name: &str,
-    kept: &Json,
-) -> Result<(&'a Event, Object), String> {
+fn typed<'a>(model: Option<&'a Model>, type_name: &str, kept: &Json) -> Result<(&'a Event, Object), String> {
     let model = model.ok_or("there is no such model any more")?;
     let event = model
         .events

@@ -323,7 +323,8 @@ mod tests {
     fn a_moment_is_a_version_or_a_time() {
         assert_eq!("3".parse(), Ok(AsOf::Version(3)));
         assert_eq!("1970-01-01T00:00:01Z".parse(), Ok(AsOf::Time(Timestamp(1000))));
-        for bad in ["", "0", "-1", "+1", "1.0", "9223372036854775808", "yesterday", "2026-01-31", "٣", "3..4"] {
+        for bad in ["", "0", "-1", "+1", "1.0", "9223372036854775808", "yesterday", "2026-01-31", "٣", "3..4"]
+        {
             assert!(bad.parse::<AsOf>().is_err(), "{bad}");
         }
     }

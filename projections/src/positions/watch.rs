@@ -73,11 +73,7 @@ fn settle(waiter: Waiter, found: &Result<HashMap<Key, Found>, String>, asked: In
 }
 
 /// `None`: it waits on.
-fn verdict(
-    waiter: &Waiter,
-    found: &HashMap<Key, Found>,
-    asked: Instant,
-) -> Option<Result<(), NotReached>> {
+fn verdict(waiter: &Waiter, found: &HashMap<Key, Found>, asked: Instant) -> Option<Result<(), NotReached>> {
     let nothing = Found::default();
     let place = |awaited: &Awaited| found.get(&awaited.key).unwrap_or(&nothing).clone();
     let mut late = waiter

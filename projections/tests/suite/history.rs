@@ -133,7 +133,11 @@ async fn every_version_is_the_fold_of_the_events_up_to_it() {
             let found = told.history.diff(&thing, id, versions).await.unwrap().unwrap();
             let state = |version: usize| shown(&states[version - 1]);
             // That applying them leads from one to the other is a property of `diff` itself.
-            assert_eq!(sent(&json!(found.changes)), sent(&json!(diff(&state(from), &state(to)))), "{from}..{to}");
+            assert_eq!(
+                sent(&json!(found.changes)),
+                sent(&json!(diff(&state(from), &state(to)))),
+                "{from}..{to}"
+            );
             let versions: Vec<u64> = found.events.iter().map(|event| event.version).collect();
             assert_eq!(versions, (from as u64 + 1..=to as u64).collect::<Vec<_>>());
         }
@@ -284,7 +288,10 @@ async fn pages_of_all_events_hold_each_once_while_more_come() {
     assert_eq!(count(&[("actor", "somebody")]).await, 125);
     assert_eq!(count(&[("actor", "nobody")]).await, 0);
     assert_eq!(count(&[("correlation_id", "chain"), ("time[gte]", "1970-01-01T00:00:00.004Z")]).await, 50);
-    assert_eq!(count(&[("time[gt]", "1970-01-01T00:00:00.002Z"), ("time[lt]", "1970-01-01T00:00:00.005Z")]).await, 50);
+    assert_eq!(
+        count(&[("time[gt]", "1970-01-01T00:00:00.002Z"), ("time[lt]", "1970-01-01T00:00:00.005Z")]).await,
+        50
+    );
     assert_eq!(count(&[("causation_id", "none")]).await, 0);
     told.running.stop().await;
 }

@@ -47,8 +47,9 @@ impl Places {
     }
 
     async fn place(&self, name: &str, generation: i32, model: &str, next: i64) {
-        let insert =
-            format!("INSERT INTO $schema.writ_offsets VALUES ('{name}', {generation}, 't.{model}', 0, {next})");
+        let insert = format!(
+            "INSERT INTO $schema.writ_offsets VALUES ('{name}', {generation}, 't.{model}', 0, {next})"
+        );
         self.database.execute(&insert).await;
     }
 
@@ -66,7 +67,8 @@ impl Places {
     }
 
     async fn advance(&self, name: &str, next: i64) {
-        self.change(&[&format!("UPDATE $schema.writ_offsets SET next = {next} WHERE projection = '{name}'")]).await;
+        self.change(&[&format!("UPDATE $schema.writ_offsets SET next = {next} WHERE projection = '{name}'")])
+            .await;
     }
 
     /// The connections that listen for this test's places.
@@ -206,9 +208,7 @@ async fn a_projection_that_stopped_is_said_at_once() {
     let (positions, awaited) = (places.positions.clone(), [position("order", 7)]);
     let waiting = tokio::spawn(async move { positions.wait(Reads::Rows, &awaited, LIMIT).await });
     places.until_listening().await;
-    places
-        .change(&["UPDATE $schema.writ_projections SET state = 'stopped', error_at = 't.order:0:3'"])
-        .await;
+    places.change(&["UPDATE $schema.writ_projections SET state = 'stopped', error_at = 't.order:0:3'"]).await;
     let outcome = soon(waiting).await.unwrap();
     let Err(NotReached::Stopped { late, at }) = outcome else { panic!("{outcome:?}") };
     assert_eq!((late.reached, at.as_str()), (Some(position("order", 2)), "t.order:0:3"));
@@ -247,10 +247,7 @@ async fn a_lost_connection_is_made_anew_and_nothing_is_missed() {
         let waiting = tokio::spawn(async move { positions.wait(Reads::Rows, &awaited, LIMIT).await });
         let pid = places.until_listening().await;
         // With nobody to hear it: the look of the new connection has to find it.
-        places
-            .database
-            .execute(&format!("UPDATE $schema.writ_offsets SET next = {}", round + 1))
-            .await;
+        places.database.execute(&format!("UPDATE $schema.writ_offsets SET next = {}", round + 1)).await;
         places.cut(pid).await;
         soon(waiting).await.unwrap().unwrap();
     }
@@ -264,6 +261,7 @@ async fn a_lost_connection_is_made_anew_and_nothing_is_missed() {
 async fn a_schema_that_is_not_there_yet_has_reached_nothing() {
     let places = Places::new().await;
     places.database.execute("DROP SCHEMA $schema CASCADE").await;
-    let outcome = places.positions.wait(Reads::Rows, &[position("order", 0)], Duration::from_millis(20)).await;
+    let outcome =
+        places.positions.wait(Reads::Rows, &[position("order", 0)], Duration::from_millis(20)).await;
     assert!(matches!(outcome, Err(NotReached::TimedOut(Late { reached: None, .. }))), "{outcome:?}");
 }

@@ -65,9 +65,14 @@ fn a_natural_key_needs_its_model() {
 fn every_parameter_stands_once() {
     assert_eq!(refused(&[("actor", "a"), ("actor", "b")]).1, "repeated");
     parse(&[("time[gte]", "2026-01-31T00:00:00Z"), ("time[lt]", "2026-02-01T00:00:00+01:00")]).unwrap();
-    for (name, value) in
-        [("sort", "version"), ("limit", "0"), ("limit", "1001"), ("time[lt]", "today"), ("time", "1"), ("actor", "\0")]
-    {
+    for (name, value) in [
+        ("sort", "version"),
+        ("limit", "0"),
+        ("limit", "1001"),
+        ("time[lt]", "today"),
+        ("time", "1"),
+        ("actor", "\0"),
+    ] {
         refused(&[(name, value)]);
     }
 }
