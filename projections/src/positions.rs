@@ -112,7 +112,7 @@ pub enum NotReached {
 }
 
 /// The channel of NOTIFY on which every transaction that moves places says so, without a payload.
-pub(crate) fn channel(schema: &Schema) -> String {
+pub fn channel(schema: &Schema) -> String {
     format!("writ_{:016x}", fnv1a(schema.quoted().as_bytes()))
 }
 

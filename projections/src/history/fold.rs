@@ -1,7 +1,7 @@
 //! The state of an aggregate as it was: its events folded from the first one, and what a stretch of them changed.
 //!
 //! *First wins by version*, as for the rows: of several events with one version the one that the row was given counts, and
-//! the fold stops at a version that is missing, that waits in the dead letters, or that today's declaration can't read. What
+//! the fold stops at a version that is missing, that stands in the dead letters, or that today's declaration can't read. What
 //! it has then is old, but true, and it says why it went no further.
 //!
 //! The events are fetched a batch at a time, each beginning behind the last version, so memory holds one batch and one
@@ -105,7 +105,7 @@ impl fmt::Display for Halt {
         match &self.reason {
             HaltReason::Missing => write!(f, "the event with version {version} is missing"),
             HaltReason::PassedOver => {
-                write!(f, "the event with version {version} waits for one before it, in the dead letters")
+                write!(f, "the event with version {version} was not applied, and stands in the dead letters")
             }
             HaltReason::Unreadable(why) => write!(f, "the event with version {version} can't be read: {why}"),
         }

@@ -63,12 +63,12 @@ async fn until(deadline: Option<Instant>) {
 /// Answers one who need not wait longer, or hands it back. `asked`: when the places were asked for.
 fn settle(waiter: Waiter, found: &Result<HashMap<Key, Found>, String>, asked: Instant) -> Option<Waiter> {
     let outcome = match found {
-        Ok(found) => verdict(&waiter, found, asked)?,
-        Err(reason) => Err(NotReached::Unavailable(reason.clone())),
+        Ok(found) => verdict(&waiter, found, asked),
+        Err(reason) => Some(Err(NotReached::Unavailable(reason.clone()))),
     };
-    let Waiter { answer, .. } = waiter;
+    let Some(outcome) = outcome else { return Some(waiter) };
     // Whoever went away in the meantime doesn't need it.
-    let _ = answer.send(outcome);
+    let _ = waiter.answer.send(outcome);
     None
 }
 
