@@ -77,6 +77,11 @@ impl Schema {
         Schema { name: fit(name) }
     }
 
+    /// The schema in which tables are built that are to take the place of those in this one.
+    pub(crate) fn next(&self) -> Schema {
+        Schema::new(&format!("{}_next", self.name))
+    }
+
     /// Its name as an identifier.
     pub(crate) fn quoted(&self) -> String {
         quote(&self.name)

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 use writ_model::Models;
-use writ_projections::tables::{Error, Schema, Table, bring_indexes, ensure};
+use writ_producers::topics::Topics;
+use writ_projections::tables::{Changed, Error, Schema, Table, Unfit, bring_indexes, ensure};
 
 use crate::stage::{Database, Stage, models};
 
@@ -33,13 +34,13 @@ fields:
 crud: true
 ";
 
-async fn bring(pool: &PgPool, database: &Database, models: &Models) -> Result<(), Error> {
+async fn bring(pool: &PgPool, database: &Database, models: &Models) -> Result<Unfit, Error> {
     let schema = Schema::new(&database.options.schema);
     let tables: Vec<Table> = models.models.values().map(|model| Table::derive(&schema, model)).collect();
-    ensure(pool, &schema, &tables, |model| format!("writ.{model}")).await?;
+    let unfit = ensure(pool, &schema, models, &Topics::new("writ"), Changed::Rebuild).await?;
     let mut connection = pool.acquire().await?;
     while !bring_indexes(&mut connection, &schema, &tables).await? {}
-    Ok(())
+    Ok(unfit)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +55,7 @@ async fn many_may_begin_at_once_and_declarations_may_change() {
     database
         .execute("INSERT INTO $schema.page VALUES (gen_random_uuid(), 1, false, now(), now(), 'old', 'kept')")
         .await;
-    database.execute("INSERT INTO $schema.writ_offsets VALUES ('writ.page', 0, 5)").await;
+    database.execute("INSERT INTO $schema.writ_offsets VALUES ('page', 1, 'writ.page', 0, 5)").await;
 
     bring(&pool, &database, &models(&[AFTER])).await.unwrap();
     let quoted = format!("\"{}\"", database.options.schema.replace('"', "\"\""));
@@ -65,27 +66,36 @@ async fn many_may_begin_at_once_and_declarations_may_change() {
             .unwrap();
     assert_eq!(row, ("old".into(), "kept".into(), None, 7), "new columns are filled, old ones stay");
 
-    let indexes: Vec<String> =
-        sqlx::query_scalar("SELECT indexname::text FROM pg_indexes WHERE schemaname = $1 ORDER BY 1")
-            .bind(&database.options.schema)
-            .fetch_all(&pool)
-            .await
-            .unwrap();
-    assert_eq!(indexes, ["page.note#", "page_pkey", "writ_meta_pkey", "writ_offsets_pkey"]);
+    let indexes: Vec<String> = sqlx::query_scalar(
+        "SELECT indexname::text FROM pg_indexes WHERE schemaname = $1 AND tablename = 'page' ORDER BY 1",
+    )
+    .bind(&database.options.schema)
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    assert_eq!(indexes, ["page.note#", "page_pkey"]);
 
-    let error = bring(&pool, &database, &models(&[RETYPED])).await.unwrap_err();
-    let Error::Retyped { column, found, wanted, .. } = &error else { panic!("{error}") };
-    assert_eq!((column.as_str(), found.as_str(), wanted.as_str()), ("title", "text", "bigint"));
-    assert!(error.to_string().contains(&format!("DROP TABLE {quoted}.\"page\"")), "{error}");
+    let generations = async || -> Vec<(i32, String, i64)> {
+        let sql = format!(
+            "SELECT generation, state, (SELECT count(*) FROM {quoted}.writ_offsets WHERE projection = name \
+             AND writ_offsets.generation = writ_projections.generation) \
+             FROM {quoted}.writ_projections WHERE name = 'page' ORDER BY 1"
+        );
+        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&pool).await.unwrap()
+    };
+    for _ in 0..2 {
+        let unfit = bring(&pool, &database, &models(&[RETYPED])).await.unwrap();
+        let why = unfit.get("page").expect("a text is no number");
+        assert!(why.contains("title is text") && why.contains("bigint"), "{why}");
+        let wanted = [(1, "live".into(), 1), (2, "building".into(), 0)];
+        assert_eq!(generations().await, wanted, "it is to be built anew, and serves meanwhile");
+    }
+    assert_eq!(bring(&pool, &database, &models(&[AFTER])).await.unwrap(), Unfit::new());
 
     database.execute("DROP TABLE $schema.page").await;
-    bring(&pool, &database, &models(&[RETYPED])).await.unwrap();
-    let places: i64 =
-        sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {quoted}.writ_offsets")))
-            .fetch_one(&pool)
-            .await
-            .unwrap();
-    assert_eq!(places, 0, "a table that was made anew is filled from the beginning");
+    assert_eq!(bring(&pool, &database, &models(&[RETYPED])).await.unwrap(), Unfit::new());
+    let wanted = [(2, "building".into(), 0), (3, "live".into(), 0)];
+    assert_eq!(generations().await, wanted, "a table that was made anew is filled from the beginning");
     pool.close().await;
 }
 
