@@ -1,11 +1,14 @@
 //! Everything PostgreSQL. In the order in which data passes: [`tables`] (derived from the models), [`projector`]
-//! (events become rows), [`query`] (rows become answers), [`positions`] (read your writes).
+//! (events become rows), [`query`] (rows become answers), [`cache`] (before them), [`positions`] (read your writes).
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 use serde::{Deserialize, Serialize};
 
+pub mod cache;
+mod catalog;
 mod database;
+mod declared;
 mod metrics;
 pub mod positions;
 pub mod projector;

@@ -42,12 +42,18 @@
 //! pause the tables are checked, the offsets read, and the consumer is set to them. That is also how a dropped schema
 //! comes back: no tables, so they are made; no offsets, so everything is read from the beginning.
 
-mod batch;
+pub(crate) mod batch;
+mod commit;
 mod kafka;
-mod letters;
-mod offsets;
+pub(crate) mod letters;
+mod log;
+pub(crate) mod offsets;
+pub(crate) mod passed_over;
+mod reading;
 pub mod replay;
 mod rows;
+mod statements;
+pub(crate) mod target;
 mod work;
 
 use std::sync::Arc;
@@ -60,7 +66,10 @@ use writ_producers::readiness::Readiness;
 use writ_producers::registry::Registry;
 use writ_producers::thread;
 
+pub(crate) use log::create as create_log;
 use work::Projector;
+
+use crate::tables::{Schema, Table, keep_indexes};
 
 /// Why the projector can't run at all. What may pass (a server that is away) is retried, and shown in readiness.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +97,16 @@ pub async fn run(
     // If this future is dropped, the thread ends as well.
     let cancel = cancel.child_token();
     let _guard = cancel.clone().drop_guard();
-    let projector = Projector::new(&options, &kafka, registry, models, cancel, readiness)?;
-    Ok(thread::run("writ-projector", move || projector.run()).await?)
+    let schema = Schema::new(&options.schema);
+    let tables = models.models.values().map(|model| Table::derive(&schema, model));
+    let projections = models.projections.values().map(|one| Table::of_projection(&schema, one));
+    let tables: Vec<Table> = tables.chain(projections).collect();
+    let projector = Projector::new(&options, &kafka, registry, models, cancel.clone(), readiness)?;
+    let projected = async {
+        let _ended = cancel.clone().drop_guard();
+        thread::run("writ-projector", move || projector.run()).await
+    };
+    let (projected, indexed) = tokio::join!(projected, keep_indexes(&options, &tables, &cancel));
+    projected?;
+    Ok(indexed?)
 }
