@@ -5,13 +5,17 @@
 #![allow(clippy::unwrap_used)]
 
 mod dead_letters;
+mod exports;
 mod history;
 mod layout;
 mod lists;
 mod log;
 mod outage;
+mod pages;
 mod positions;
 mod projector;
+mod shop;
+mod shown;
 mod stage;
 mod stopped;
 mod tables;
