@@ -152,7 +152,7 @@ impl Stage {
         let registry = Registry::new(&registry::Options { url: variable("WRIT_REGISTRY_URL") }).unwrap();
         let schemas = registry.register(&models, &topics).await.unwrap();
         Stage {
-            queries: Queries::new(&database.options).unwrap(),
+            queries: Queries::new(&database.options, None).unwrap(),
             producer: kafka.client("test").set("linger.ms", "5").create().unwrap(),
             database,
             models,
@@ -165,7 +165,11 @@ impl Stage {
 
     /// The cache of this test's projectors and readers.
     pub(crate) fn cache(&self) -> Option<Cache> {
-        let options = cache::Options { url: variable("WRIT_REDIS_URL"), cache: true };
+        self.cache_at(&variable("WRIT_REDIS_URL"))
+    }
+
+    pub(crate) fn cache_at(&self, url: &str) -> Option<Cache> {
+        let options = cache::Options { url: url.to_owned(), cache: true };
         Cache::new(&options, &self.kafka.topic_prefix, &self.database.options.schema).unwrap()
     }
 
@@ -222,6 +226,10 @@ impl Stage {
     }
 
     pub(crate) fn start(&self) -> Running {
+        self.start_with(self.cache())
+    }
+
+    pub(crate) fn start_with(&self, cache: Option<Cache>) -> Running {
         let cancel = CancellationToken::new();
         let (sender, readiness) = watch::channel(Readiness::Waiting("new".into()));
         let task = tokio::spawn(projector::run(
@@ -229,7 +237,7 @@ impl Stage {
             self.kafka.clone(),
             self.registry.clone(),
             self.models.clone(),
-            self.cache(),
+            cache,
             cancel.clone(),
             sender,
         ));
