@@ -5,11 +5,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod dead_letters;
+mod layout;
 mod history;
 mod lists;
+mod log;
 mod outage;
 mod positions;
 mod projector;
 mod stage;
+mod stopped;
 mod tables;
 mod values;
