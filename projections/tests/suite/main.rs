@@ -11,6 +11,7 @@ mod log;
 mod outage;
 mod projector;
 mod stage;
+mod statements;
 mod stopped;
 mod tables;
 mod values;
