@@ -5,10 +5,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod dead_letters;
+mod history;
 mod layout;
 mod lists;
 mod log;
 mod outage;
+mod positions;
 mod projector;
 mod stage;
 mod statements;

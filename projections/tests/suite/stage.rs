@@ -22,6 +22,8 @@ use writ_producers::kafka;
 use writ_producers::readiness::Readiness;
 use writ_producers::registry::{self, Registry, SchemaIds};
 use writ_producers::topics::{self, Topics};
+use writ_projections::cache::{self, Cache};
+use writ_projections::positions::Reads;
 use writ_projections::projector::replay::Replay;
 use writ_projections::query::Queries;
 use writ_projections::{Options, projector};
@@ -161,6 +163,12 @@ impl Stage {
         }
     }
 
+    /// The cache of this test's projectors and readers.
+    pub(crate) fn cache(&self) -> Option<Cache> {
+        let options = cache::Options { url: variable("WRIT_REDIS_URL"), cache: true };
+        Cache::new(&options, &self.kafka.topic_prefix, &self.database.options.schema).unwrap()
+    }
+
     pub(crate) fn model(&self, name: &str) -> Arc<Model> {
         self.models.get(name).unwrap().clone()
     }
@@ -221,6 +229,7 @@ impl Stage {
             self.kafka.clone(),
             self.registry.clone(),
             self.models.clone(),
+            self.cache(),
             cancel.clone(),
             sender,
         ));
@@ -291,14 +300,14 @@ impl Stage {
 
     /// Waits until the rows are there.
     pub(crate) async fn reach(&self, positions: &[Position]) {
-        self.queries.positions(self.topics.clone()).wait(positions, LIMIT).await.unwrap();
+        self.queries.positions(self.topics.clone()).wait(Reads::Rows, positions, LIMIT).await.unwrap();
     }
 
     /// The same while PostgreSQL may be away.
     pub(crate) async fn reach_somehow(&self, positions: &[Position]) {
         let waiter = self.queries.positions(self.topics.clone());
         let reached = async {
-            while waiter.wait(positions, LIMIT).await.is_err() {
+            while waiter.wait(Reads::Rows, positions, LIMIT).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
