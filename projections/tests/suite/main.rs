@@ -14,6 +14,7 @@ mod outage;
 mod positions;
 mod projector;
 mod stage;
+mod statements;
 mod stopped;
 mod tables;
 mod values;
