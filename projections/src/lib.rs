@@ -5,7 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+mod catalog;
 mod database;
+mod declared;
 mod metrics;
 pub mod positions;
 pub mod projector;

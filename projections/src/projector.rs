@@ -42,12 +42,18 @@
 //! pause the tables are checked, the offsets read, and the consumer is set to them. That is also how a dropped schema
 //! comes back: no tables, so they are made; no offsets, so everything is read from the beginning.
 
-mod batch;
+pub(crate) mod batch;
+mod commit;
 mod kafka;
 mod letters;
-mod offsets;
+mod log;
+pub(crate) mod offsets;
+pub(crate) mod passed_over;
+mod reading;
 pub mod replay;
 mod rows;
+mod statements;
+pub(crate) mod target;
 mod work;
 
 use std::sync::Arc;
@@ -60,6 +66,7 @@ use writ_producers::readiness::Readiness;
 use writ_producers::registry::Registry;
 use writ_producers::thread;
 
+pub(crate) use log::create as create_log;
 use work::Projector;
 
 /// Why the projector can't run at all. What may pass (a server that is away) is retried, and shown in readiness.

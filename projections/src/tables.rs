@@ -1,8 +1,9 @@
-//! The tables: one per model, derived from its declaration, and our own bookkeeping.
+//! The tables: one per projection, derived from its declaration, and our own bookkeeping.
 //!
-//! `writ_offsets` says, per partition of an event topic, which event comes next. It is written in the transaction that
-//! writes the rows, so rows and offset always agree. `writ_meta` holds the layout's number, so that a later release
-//! knows what it finds.
+//! `writ_projections` is the [`catalog`](crate::catalog). `writ_offsets` says, per projection and partition of an event
+//! topic, which event comes next. It is written in the transaction that writes the projection, so the two always agree.
+//! `writ_passed_over` holds the events that no row was given. `writ_meta` holds the layout's number, so that a later
+//! release knows what it finds.
 //!
 //! [`ensure`] may run in many processes at once: an advisory lock lets one after the other through, and each finds its
 //! work done or does it. Nothing here deletes data: a removed field's column stays,
@@ -10,17 +11,20 @@
 
 mod alter;
 mod derive;
+mod ensure;
 mod json;
 mod kind;
 mod name;
+mod own;
 mod rename;
 
-pub use alter::{Error, ensure};
 pub use derive::{Column, Table};
+pub use ensure::{Changed, Error, Unfit, ensure};
+pub(crate) use ensure::{lock, make};
 pub(crate) use json::{instant, object, scalar};
 pub(crate) use kind::{Kind, text};
 pub use name::Schema;
-pub(crate) use name::{fnv1a, quote};
+pub(crate) use name::{fnv1a, literal, quote};
 
 /// Table of the projector's places in the event topics.
 pub(crate) const OFFSETS: &str = "writ_offsets";

@@ -14,21 +14,21 @@ use writ_producers::topics::Topics;
 
 /// A partition of an event topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) topic: Arc<str>,
-    pub(super) partition: i32,
+pub(crate) struct Place {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
 }
 
 /// An event as Kafka has it.
 #[derive(Debug)]
-pub(super) struct Record {
-    pub(super) place: Place,
-    pub(super) offset: i64,
-    pub(super) original: Original,
+pub(crate) struct Record {
+    pub(crate) place: Place,
+    pub(crate) offset: i64,
+    pub(crate) original: Original,
 }
 
 impl Record {
-    pub(super) fn of(message: &BorrowedMessage<'_>) -> Record {
+    pub(crate) fn of(message: &BorrowedMessage<'_>) -> Record {
         Record {
             place: Place { topic: message.topic().into(), partition: message.partition() },
             offset: message.offset(),
@@ -36,9 +36,19 @@ impl Record {
         }
     }
 
-    pub(super) fn origin(&self) -> Origin {
+    pub(crate) fn origin(&self) -> Origin {
         let (topic, partition) = (self.place.topic.to_string(), self.place.partition);
         Origin { topic, partition, offset: self.offset }
+    }
+
+    /// Where it stands.
+    pub(crate) fn spot(&self) -> (Place, i64) {
+        (self.place.clone(), self.offset)
+    }
+
+    /// The text of a header that a column can hold.
+    fn text(&self, name: &str) -> Option<&str> {
+        self.original.header(name).filter(|text| !text.contains('\0'))
     }
 
     /// A header's value, read as `T`.
@@ -50,20 +60,50 @@ impl Record {
 
 /// An event as the fold takes it.
 #[derive(Debug)]
-pub(super) struct Decoded {
-    pub(super) record: Record,
-    pub(super) aggregate: Uuid,
-    pub(super) version: u64,
-    pub(super) at: Timestamp,
-    /// The model, and within it the event, by name.
-    pub(super) model: Arc<Model>,
-    pub(super) event: String,
-    pub(super) fields: Object,
+pub(crate) struct Decoded {
+    /// What it was read from.
+    pub(crate) record: Record,
+    /// The event's own id.
+    pub(crate) id: Uuid,
+    /// Whose event it is.
+    pub(crate) aggregate: Uuid,
+    /// Its number among the events of its aggregate.
+    pub(crate) version: u64,
+    /// When it happened.
+    pub(crate) at: Timestamp,
+    /// The model that declares it.
+    pub(crate) model: Arc<Model>,
+    /// Which of the model's events it is.
+    index: usize,
+    /// The recorded fields.
+    pub(crate) fields: Object,
+}
+
+impl Decoded {
+    /// Its declaration.
+    pub(crate) fn event(&self) -> &Event {
+        &self.model.events[self.index]
+    }
+
+    /// Who sent the command; `None`: anonymous.
+    pub(crate) fn actor(&self) -> Option<&str> {
+        self.record.text(header::ACTOR)
+    }
+
+    /// The first command of the chain.
+    pub(crate) fn correlation_id(&self) -> Option<&str> {
+        self.record.text(header::CORRELATION_ID)
+    }
+
+    /// The command that caused it.
+    pub(crate) fn causation_id(&self) -> Option<&str> {
+        self.record.text(header::CAUSATION_ID)
+    }
 }
 
 /// Why a record is no event that can be applied now.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     /// The registry is away: the same record may work later.
     #[error(transparent)]
     Registry(registry::Error),
@@ -74,7 +114,7 @@ pub(super) enum Error {
 
 /// What is wrong with a record.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Undecodable {
+pub(crate) enum Undecodable {
     #[error("no model has this topic")]
     NoModel,
     #[error("the header {0} is missing or no value of its kind")]
@@ -92,26 +132,26 @@ pub(super) enum Undecodable {
 }
 
 /// Decodes records.
-#[derive(Debug)]
-pub(super) struct Decoder {
+#[derive(Debug, Clone)]
+pub(crate) struct Decoder {
     registry: Registry,
     /// By topic.
     models: HashMap<String, Arc<Model>>,
 }
 
 impl Decoder {
-    pub(super) fn new(registry: Registry, models: &Models, topics: &Topics) -> Decoder {
+    pub(crate) fn new(registry: Registry, models: &Models, topics: &Topics) -> Decoder {
         let models =
             models.models.values().map(|model| (topics.events(&model.name), model.clone())).collect();
         Decoder { registry, models }
     }
 
     /// Hands the record back when it is none.
-    pub(super) async fn decode(&self, record: Record) -> Result<Decoded, (Record, Error)> {
+    pub(crate) async fn decode(&self, record: Record) -> Result<Decoded, (Record, Error)> {
         match self.read(&record).await {
             Ok(read) => {
-                let Read { aggregate, version, at, model, event, fields } = read;
-                Ok(Decoded { record, aggregate, version, at, model, event, fields })
+                let Read { id, aggregate, version, at, model, index, fields } = read;
+                Ok(Decoded { record, id, aggregate, version, at, model, index, fields })
             }
             Err(error) => Err((record, error)),
         }
@@ -120,11 +160,12 @@ impl Decoder {
     async fn read(&self, record: &Record) -> Result<Read, Error> {
         let model = self.models.get(&*record.place.topic).ok_or(Undecodable::NoModel)?;
         let type_name: String = record.header(header::TYPE)?;
-        let event = find(model, &type_name)
+        let (index, event) = find(model, &type_name)
             .ok_or_else(|| Undecodable::Type { model: model.name.clone(), type_name })?;
         let key = record.original.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
         let aggregate = key.and_then(|key| key.parse().ok()).ok_or(Undecodable::Key)?;
         let (version, at) = (record.header(header::VERSION)?, record.header(header::TIME)?);
+        let id = record.header(header::ID)?;
         let value = record.original.value.as_deref().unwrap_or_default();
         let (schema, datum) = unframe(value).ok_or(Undecodable::Frame)?;
         let schema = match self.registry.schema(schema).await {
@@ -133,20 +174,21 @@ impl Decoder {
             Err(error) => return Err(Undecodable::Schema(error).into()),
         };
         let fields = event.codec.decode(&schema, datum).map_err(Undecodable::Datum)?;
-        Ok(Read { aggregate, version, at, model: model.clone(), event: event.name.clone(), fields })
+        Ok(Read { id, aggregate, version, at, model: model.clone(), index, fields })
     }
 }
 
 /// What is in a record.
 struct Read {
+    id: Uuid,
     aggregate: Uuid,
     version: u64,
     at: Timestamp,
     model: Arc<Model>,
-    event: String,
+    index: usize,
     fields: Object,
 }
 
-fn find<'a>(model: &'a Model, type_name: &str) -> Option<&'a Event> {
-    model.events.values().find(|event| event.type_name == type_name)
+fn find<'a>(model: &'a Model, type_name: &str) -> Option<(usize, &'a Event)> {
+    model.events.values().enumerate().find(|(_, event)| event.type_name == type_name)
 }

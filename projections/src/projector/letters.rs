@@ -18,7 +18,7 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why an event is given up on.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Cause {
+pub(crate) enum Cause {
     Undecodable,
     Refused,
     Waits,
@@ -43,14 +43,14 @@ impl Cause {
 }
 
 /// Writes dead letters.
-pub(super) struct Letters {
+pub(crate) struct Letters {
     producer: FutureProducer,
     topic: String,
     author: Author,
 }
 
 impl Letters {
-    pub(super) fn new(options: &Options, topics: &Topics) -> Result<Letters, KafkaError> {
+    pub(crate) fn new(options: &Options, topics: &Topics) -> Result<Letters, KafkaError> {
         let producer = options
             .client("projector-letters")
             .set("enable.idempotence", "true")
@@ -69,7 +69,7 @@ impl Letters {
     }
 
     /// The letter of a record; nothing is written yet.
-    pub(super) fn compose(
+    pub(crate) fn compose(
         &self,
         record: &Record,
         cause: Cause,
@@ -84,7 +84,7 @@ impl Letters {
     ///
     /// # Errors
     /// Some may be there: they are the same letters when they are written again.
-    pub(super) async fn send(&self, letters: Vec<Composed>) -> Result<(), KafkaError> {
+    pub(crate) async fn send(&self, letters: Vec<Composed>) -> Result<(), KafkaError> {
         let mut deliveries = Vec::with_capacity(letters.len());
         for Composed { letter, cause } in letters {
             ::metrics::counter!(metrics::DEAD_LETTERS, "reason" => cause.label()).increment(1);
@@ -111,7 +111,7 @@ impl Letters {
 
 /// A letter that is ready to be written.
 #[derive(Debug, Clone)]
-pub(super) struct Composed {
+pub(crate) struct Composed {
     letter: Letter,
     cause: Cause,
 }

@@ -1,93 +1,127 @@
-//! The projector's places, in PostgreSQL.
+//! The places of the projections in the event topics, in PostgreSQL: the table `writ_offsets`.
 
 use std::collections::BTreeMap;
 
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::batch::Place;
+use crate::catalog::Generation;
 use crate::tables::{OFFSETS, Schema};
 
-/// How far a batch moves each partition: from the first number to the second.
-pub(super) type Moves = BTreeMap<Place, (i64, i64)>;
+/// A partition as one generation reads it.
+pub(crate) type Reading = (Generation, Place);
+/// The next offset of each.
+pub(crate) type Places = BTreeMap<Reading, i64>;
+/// How far a batch moves each: from the first number to the second.
+pub(crate) type Moves = BTreeMap<Reading, (i64, i64)>;
+
+/// The columns that say which, as parameters; and how they are compared.
+const KEYS: &str = "UNNEST($1::text[], $2::integer[], $3::text[], $4::integer[])";
+const COLUMNS: &str = "projection, generation, topic, partition";
 
 /// The table `writ_offsets`.
-#[derive(Debug)]
-pub(super) struct Offsets {
+#[derive(Debug, Clone)]
+pub(crate) struct Offsets {
     table: String,
 }
 
 impl Offsets {
-    pub(super) fn new(schema: &Schema) -> Offsets {
+    /// That of `schema`.
+    pub(crate) fn new(schema: &Schema) -> Offsets {
         Offsets { table: schema.table(OFFSETS) }
     }
 
-    /// The next offset of each partition: 0 where nothing was read yet. Makes the rows that [`Offsets::advance`] changes.
-    pub(super) async fn load(
+    /// The next offset of each: 0 where nothing was read yet. Makes the rows that [`Offsets::advance`] changes. The caller
+    /// holds the generations' rows in the catalog, so that none of them is forgotten meanwhile.
+    pub(crate) async fn load(
         &self,
-        pool: &PgPool,
-        places: &[Place],
-    ) -> Result<BTreeMap<Place, i64>, sqlx::Error> {
-        let (topics, partitions) = keys(places.iter());
+        connection: &mut PgConnection,
+        readings: &[Reading],
+    ) -> Result<Places, sqlx::Error> {
         let insert = format!(
-            "INSERT INTO {} (topic, partition, next) SELECT topic, partition, 0 \
-             FROM UNNEST($1::text[], $2::integer[]) AS place (topic, partition) ORDER BY topic, partition \
-             ON CONFLICT DO NOTHING",
+            "INSERT INTO {} ({COLUMNS}, next) SELECT {COLUMNS}, 0 FROM {KEYS} AS place ({COLUMNS}) \
+             ORDER BY {COLUMNS} ON CONFLICT DO NOTHING",
             self.table
         );
-        sqlx::query(AssertSqlSafe(insert)).bind(&topics).bind(&partitions).execute(pool).await?;
-        self.read(pool, places).await
+        let keys = Keys::of(readings.iter());
+        sqlx::query(AssertSqlSafe(insert))
+            .bind(&keys.projections)
+            .bind(&keys.generations)
+            .bind(&keys.topics)
+            .bind(&keys.partitions)
+            .execute(&mut *connection)
+            .await?;
+        self.read(connection, readings).await
     }
 
     /// The same, for those that have a row.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         &self,
-        pool: &PgPool,
-        places: &[Place],
-    ) -> Result<BTreeMap<Place, i64>, sqlx::Error> {
-        let (topics, partitions) = keys(places.iter());
+        connection: &mut PgConnection,
+        readings: &[Reading],
+    ) -> Result<Places, sqlx::Error> {
         let select = format!(
-            "SELECT topic, partition, next FROM {} JOIN UNNEST($1::text[], $2::integer[]) AS place (topic, partition) \
-             USING (topic, partition)",
+            "SELECT {COLUMNS}, next FROM {} JOIN {KEYS} AS place ({COLUMNS}) USING ({COLUMNS})",
             self.table
         );
-        let rows: Vec<(String, i32, i64)> =
-            sqlx::query_as(AssertSqlSafe(select)).bind(&topics).bind(&partitions).fetch_all(pool).await?;
-        let place = |topic: String, partition| Place { topic: topic.into(), partition };
-        Ok(rows.into_iter().map(|(topic, partition, next)| (place(topic, partition), next)).collect())
+        let keys = Keys::of(readings.iter());
+        let rows: Vec<(String, i32, String, i32, i64)> = sqlx::query_as(AssertSqlSafe(select))
+            .bind(&keys.projections)
+            .bind(&keys.generations)
+            .bind(&keys.topics)
+            .bind(&keys.partitions)
+            .fetch_all(connection)
+            .await?;
+        let reading = |projection: String, number, topic: String, partition| {
+            let generation = Generation { projection: projection.into(), number };
+            (generation, Place { topic: topic.into(), partition })
+        };
+        let rows = rows.into_iter();
+        Ok(rows.map(|(name, number, topic, partition, next)| (reading(name, number, topic, partition), next)).collect())
     }
 
-    /// Takes the lock of a partition without moving it, and says where it is. `None`: nothing was read of it yet.
-    pub(super) async fn hold(
+    /// Takes the locks of a partition without moving anything, and says where the live projections are in it.
+    pub(crate) async fn hold(
         &self,
         connection: &mut PgConnection,
         place: &Place,
-    ) -> Result<Option<i64>, sqlx::Error> {
-        let select =
-            format!("SELECT next FROM {} WHERE topic = $1 AND partition = $2 FOR UPDATE", self.table);
-        sqlx::query_scalar(AssertSqlSafe(select))
+    ) -> Result<BTreeMap<Generation, i64>, sqlx::Error> {
+        let select = format!(
+            "SELECT projection, generation, next FROM {} WHERE topic = $1 AND partition = $2 \
+             ORDER BY {COLUMNS} FOR UPDATE",
+            self.table
+        );
+        let rows: Vec<(String, i32, i64)> = sqlx::query_as(AssertSqlSafe(select))
             .bind(&*place.topic)
             .bind(place.partition)
-            .fetch_optional(connection)
-            .await
+            .fetch_all(connection)
+            .await?;
+        let generation = |projection: String, number| Generation { projection: projection.into(), number };
+        Ok(rows.into_iter().map(|(name, number, next)| (generation(name, number), next)).collect())
     }
 
-    /// Moves all of `moves`, and takes their locks. `false`: somebody else has moved one of them, so we are fenced.
-    pub(super) async fn advance(
+    /// Moves all of `moves`, and takes their locks. `false`: somebody else has moved or deleted one of them, so we are
+    /// fenced.
+    pub(crate) async fn advance(
         &self,
         connection: &mut PgConnection,
         moves: &Moves,
     ) -> Result<bool, sqlx::Error> {
-        let (topics, partitions) = keys(moves.keys());
         let (old, new): (Vec<i64>, Vec<i64>) = moves.values().copied().unzip();
         let update = format!(
             "UPDATE {} AS offsets SET next = place.new \
-             FROM UNNEST($1::text[], $2::integer[], $3::bigint[], $4::bigint[]) AS place (topic, partition, old, new) \
-             WHERE offsets.topic = place.topic AND offsets.partition = place.partition AND offsets.next = place.old",
+             FROM UNNEST($1::text[], $2::integer[], $3::text[], $4::integer[], $5::bigint[], $6::bigint[]) \
+             AS place ({COLUMNS}, old, new) \
+             WHERE offsets.projection = place.projection AND offsets.generation = place.generation \
+             AND offsets.topic = place.topic AND offsets.partition = place.partition AND offsets.next = place.old",
             self.table
         );
+        let keys = Keys::of(moves.keys());
         let done = sqlx::query(AssertSqlSafe(update))
-            .bind(&topics)
-            .bind(&partitions)
+            .bind(&keys.projections)
+            .bind(&keys.generations)
+            .bind(&keys.topics)
+            .bind(&keys.partitions)
             .bind(&old)
             .bind(&new)
             .execute(connection)
@@ -96,6 +130,24 @@ impl Offsets {
     }
 }
 
-fn keys<'a>(places: impl Iterator<Item = &'a Place>) -> (Vec<String>, Vec<i32>) {
-    places.map(|place| (place.topic.to_string(), place.partition)).unzip()
+/// The key columns of several rows.
+#[derive(Default)]
+struct Keys {
+    projections: Vec<String>,
+    generations: Vec<i32>,
+    topics: Vec<String>,
+    partitions: Vec<i32>,
+}
+
+impl Keys {
+    fn of<'a>(readings: impl Iterator<Item = &'a Reading>) -> Keys {
+        let mut keys = Keys::default();
+        for (generation, place) in readings {
+            keys.projections.push(generation.projection.to_string());
+            keys.generations.push(generation.number);
+            keys.topics.push(place.topic.to_string());
+            keys.partitions.push(place.partition);
+        }
+        keys
+    }
 }

@@ -1,7 +1,7 @@
 //! The rows of a batch's aggregates: read, folded, written, each with one statement per model.
 //!
 //! **First wins by (aggregate id, version)**: an event whose version the row has already is skipped and counted. One
-//! whose version is beyond the row's next one is a [`Gap`], which the caller sends to the dead letters.
+//! whose version is beyond the row's next one is a [`Gap`], which the caller sends to the dead letters. Both are passed over.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,58 +12,21 @@ use writ_model::value::stored_from_json;
 use writ_model::{Model, State, Timestamp, evolve};
 
 use super::batch::Decoded;
+use super::target::{Applied, Error, Passed};
 use crate::metrics;
 use crate::tables::{Table, object, text};
-
-/// A row that can't be read back.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    /// PostgreSQL failed, or refuses a row.
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
-    /// Somebody else has changed the row.
-    #[error("the row {id} of {table} is not what the projector writes: {detail}")]
-    Row {
-        /// Schema and table.
-        table: String,
-        /// The aggregate.
-        id: Uuid,
-        /// What is wrong with it.
-        detail: String,
-    },
-}
-
-impl Error {
-    /// PostgreSQL doesn't take these very values: a number beyond its column, a text that its index can't hold. Trying
-    /// again won't help. Not so what is missing or failing on its side.
-    pub(super) fn is_refusal(&self) -> bool {
-        let Error::Database(sqlx::Error::Database(error)) = self else { return false };
-        // Data exception, program limit. Not a constraint: the tables have none that a value could break, so somebody has
-        // made one, and it is for them to see that nothing goes on.
-        error.code().is_some_and(|code| ["22", "54"].iter().any(|class| code.starts_with(class)))
-    }
-}
-
-/// What became of some events.
-#[derive(Debug, Default)]
-pub(super) struct Applied {
-    /// How many are in the rows now.
-    pub(super) count: u64,
-    /// Those that don't follow their rows, by index.
-    pub(super) gaps: Vec<(usize, Gap)>,
-}
 
 /// An event can't be folded: an earlier one of its aggregate is missing.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the event has version {version} and waits for version {next}, which its row doesn't have yet")]
-pub(super) struct Gap {
+pub(crate) struct Gap {
     next: u64,
     version: u64,
 }
 
 /// A model's table with its statements.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     model: Arc<Model>,
     table: Table,
     select: String,
@@ -71,15 +34,15 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn new(model: Arc<Model>, table: Table) -> Rows {
+    pub(crate) fn new(model: Arc<Model>, table: Table) -> Rows {
         Rows { select: select(&table), upsert: upsert(&table), model, table }
     }
 
     /// Folds `events`, which are in the order of their partitions, and writes the rows.
-    pub(super) async fn apply(
+    pub(crate) async fn apply(
         &self,
         connection: &mut PgConnection,
-        events: &[Decoded],
+        events: &[&Decoded],
     ) -> Result<Applied, Error> {
         let mut ids: Vec<Uuid> = events.iter().map(|event| event.aggregate).collect();
         // Also the order in which rows are locked.
@@ -91,16 +54,20 @@ impl Rows {
         for (index, decoded) in events.iter().enumerate() {
             let state = states.remove(&decoded.aggregate);
             let next = state.as_ref().map_or(0, |state| state.version) + 1;
-            let event = self.model.events.get(&decoded.event).filter(|_| decoded.version == next);
-            let Some(event) = event else {
-                match decoded.version > next {
-                    true => applied.gaps.push((index, Gap { next, version: decoded.version })),
-                    false => skipped(decoded, next),
-                }
+            if decoded.version != next {
+                let passed = match decoded.version > next {
+                    true => Passed::Hole(Gap { next, version: decoded.version }),
+                    false => {
+                        skipped(decoded, next);
+                        Passed::Duplicate
+                    }
+                };
+                applied.passed.push((index, passed));
                 states.extend(state.map(|state| (decoded.aggregate, state)));
                 continue;
-            };
+            }
             applied.count += 1;
+            let event = decoded.event();
             states.insert(decoded.aggregate, evolve(&self.model, state, event, &decoded.fields, decoded.at));
             changed.push(decoded.aggregate);
         }

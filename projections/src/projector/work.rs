@@ -1,51 +1,53 @@
 //! The projector's loop.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection as _, PgPool};
+use sqlx::Connection as _;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use writ_model::Models;
 use writ_producers::kafka::Options as KafkaOptions;
 use writ_producers::readiness::{self, Readiness};
-use writ_producers::registry::{self, Registry};
+use writ_producers::registry::Registry;
 use writ_producers::topics::Topics;
 
-use super::batch::{self, Decoded, Decoder, Place, Record};
-use super::kafka::{Consumer, Polled};
-use super::letters::{Cause, Composed, Letters};
-use super::offsets::{Moves, Offsets};
-use super::rows::{self, Applied, Gap, Rows};
+use super::batch::{Decoder, Place};
+use super::commit::Writer;
+use super::kafka::Consumer;
+use super::letters::Letters;
+use super::offsets::{Places, Reading};
+use super::reading::{Lanes, Reader, least};
+use super::target::{self, Target, Work};
+use crate::catalog::{Entry, State};
 use crate::database::projector_pool;
-use crate::tables::{self, Schema, Table};
+use crate::declared::Declaration;
+use crate::tables::{self, Changed, Schema, Unfit};
 use crate::{Options, metrics};
 
-/// Most records of one transaction.
-const MAX_RECORDS: usize = 1000;
 /// Longest wait of one poll: how fast a cancellation is noticed. A record ends the wait at once.
-const POLL: Duration = Duration::from_millis(100);
-/// While idle, how often the offsets in PostgreSQL are compared with ours.
+pub(super) const POLL: Duration = Duration::from_millis(100);
+/// How often the catalog and the places in PostgreSQL are compared with ours.
 const LOOK: Duration = Duration::from_secs(1);
 /// A transaction that takes longer has lost its server.
 const TRANSACTION_LIMIT: Duration = Duration::from_secs(90);
 /// The end doesn't wait longer for PostgreSQL.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// After a failure, doubled by each one that follows.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why a round failed. Every one is retried.
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     #[error(transparent)]
     Tables(#[from] tables::Error),
     #[error("PostgreSQL: {0}")]
     Database(#[from] sqlx::Error),
     #[error(transparent)]
-    Rows(#[from] rows::Error),
+    Target(#[from] target::Error),
     #[error("Kafka: {0}")]
     Kafka(#[from] rdkafka::error::KafkaError),
     #[error("the dead letters can't be written: {0}")]
@@ -56,7 +58,7 @@ enum Error {
     NoTopic(String),
     #[error("another projector has taken a partition over; asking for the place again")]
     Fenced,
-    #[error("the offsets in PostgreSQL were changed by somebody else; reading on from there")]
+    #[error("the places or projections in PostgreSQL were changed by somebody else; reading on from there")]
     Moved,
     #[error("PostgreSQL doesn't answer within {} s", TRANSACTION_LIMIT.as_secs())]
     TimedOut,
@@ -64,53 +66,28 @@ enum Error {
     Cancelled,
 }
 
-/// A partition that can't go on: the registry is away.
-#[derive(Debug)]
-struct Blocked {
-    reason: String,
-    /// The offset in the way.
-    offset: i64,
-    pause: Duration,
-    /// When it gets another try; `None`: it has been given one.
-    until: Option<Instant>,
-}
-
-/// Records that go into one transaction.
-#[derive(Debug, Default)]
-struct Batch {
-    moves: Moves,
-    /// By model.
-    events: BTreeMap<String, Vec<Decoded>>,
-    /// Of those that are no events.
-    letters: Vec<Composed>,
-}
-
-/// What PostgreSQL takes or refuses at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Grain {
-    Batch,
-    Event,
-}
-
 pub(super) struct Projector {
     runtime: Handle,
-    pool: PgPool,
     schema: Schema,
-    tables: Vec<Table>,
+    models: Arc<Models>,
     topics: Topics,
-    /// By model.
-    rows: HashMap<String, Rows>,
-    offsets: Offsets,
-    decoder: Decoder,
-    letters: Letters,
-    consumer: Consumer,
+    declared: Vec<Declaration>,
+    writer: Writer,
+    reader: Reader,
     cancel: CancellationToken,
     readiness: watch::Sender<Readiness>,
+    /// What is done about changed declarations when the tables are looked at next.
+    changed: Changed,
+    /// The projections whose tables are not ours to write.
+    unfit: Unfit,
+    /// The catalog, as PostgreSQL has it.
+    entries: Vec<Entry>,
+    /// The live projections that this process can serve, in the order in which they are given an event.
+    targets: Vec<Target>,
     /// The partitions that are ours.
     assigned: Vec<Place>,
-    /// Their next offsets, as PostgreSQL has them. Empty until it was asked.
-    next: BTreeMap<Place, i64>,
-    blocked: HashMap<Place, Blocked>,
+    /// Those that are read, with the next offsets as PostgreSQL has them. Empty until it was asked.
+    lanes: Lanes,
     joined: bool,
     /// The group has given us an assignment, maybe an empty one.
     has_assignment: bool,
@@ -132,33 +109,29 @@ impl Projector {
     ) -> Result<Projector, super::Error> {
         let schema = Schema::new(&options.schema);
         let topics = Topics::new(&kafka.topic_prefix);
-        let tables: Vec<Table> = models.models.values().map(|model| Table::derive(&schema, model)).collect();
-        let rows = models
-            .models
-            .values()
-            .zip(&tables)
-            .map(|(model, table)| (model.name.clone(), Rows::new(model.clone(), table.clone())))
-            .collect();
+        let letters = Letters::new(kafka, &topics)?;
         let names = models.models.keys().map(|model| topics.events(model)).collect();
+        let decoder = Decoder::new(registry, &models, &topics);
+        // Without a model there is no topic to join for.
+        let is_idle = models.models.is_empty();
         Ok(Projector {
             runtime: Handle::current(),
-            pool: projector_pool(options)?,
-            offsets: Offsets::new(&schema),
-            decoder: Decoder::new(registry, &models, &topics),
-            letters: Letters::new(kafka, &topics)?,
-            consumer: Consumer::new(kafka, names)?,
+            writer: Writer::new(projector_pool(options)?, &schema, letters),
+            reader: Reader::new(Consumer::new(kafka, names)?, decoder),
+            declared: Declaration::all(&models),
             schema,
-            tables,
+            models,
             topics,
-            rows,
             cancel,
             readiness,
+            changed: Changed::Rebuild,
+            unfit: Unfit::new(),
+            entries: Vec::new(),
+            targets: Vec::new(),
             assigned: Vec::new(),
-            next: BTreeMap::new(),
-            blocked: HashMap::new(),
-            // Without a model there is no topic to join for.
-            joined: models.models.is_empty(),
-            has_assignment: models.models.is_empty(),
+            lanes: Lanes::new(),
+            joined: is_idle,
+            has_assignment: is_idle,
             unplaced: true,
             pause: FIRST_PAUSE,
             looked: Instant::now(),
@@ -176,7 +149,7 @@ impl Projector {
             }
         }
         self.hint();
-        let closing = async { tokio::time::timeout(CLOSE_LIMIT, self.pool.close()).await };
+        let closing = async { tokio::time::timeout(CLOSE_LIMIT, self.writer.pool.close()).await };
         if self.runtime.block_on(closing).is_err() {
             tracing::debug!("PostgreSQL didn't let the projector's connection go in time");
         }
@@ -184,22 +157,25 @@ impl Projector {
     }
 
     fn round(&mut self) -> Result<(), Error> {
-        if let Some(assigned) = self.consumer.take_assignment() {
+        if let Some(assigned) = self.reader.consumer.take_assignment() {
             self.assigned = assigned;
             self.has_assignment = true;
             self.unplaced = true;
         }
-        let now = Instant::now();
-        let is_due = |blocked: &Blocked| blocked.until.is_some_and(|until| until <= now);
-        if self.unplaced || self.blocked.values().any(is_due) {
+        if self.unplaced || self.reader.is_due() {
             self.place()?;
         }
-        let records = self.collect()?;
+        let records = self.reader.collect(&self.lanes)?;
         if !records.is_empty() {
-            self.apply(records)?;
-            self.looked = Instant::now();
+            let (lanes, targets) = (&self.lanes, &self.targets);
+            let decode = self.reader.decode(records, lanes, targets, &self.writer.letters);
+            let batch = wait(&self.runtime, &self.cancel, async { Ok(decode.await) })?;
+            if !batch.moves.is_empty() {
+                self.apply(&batch)?;
+            }
             self.pause = FIRST_PAUSE;
-        } else if self.looked.elapsed() >= LOOK {
+        }
+        if self.looked.elapsed() >= LOOK {
             self.look()?;
             self.pause = FIRST_PAUSE;
         }
@@ -209,201 +185,100 @@ impl Projector {
 
     /// Makes sure of tables and topics, and sets the consumer to PostgreSQL's offsets.
     fn place(&mut self) -> Result<(), Error> {
-        self.next.clear();
-        self.wait(async {
-            tables::ensure(&self.pool, &self.schema, &self.tables, |model| self.topics.events(model)).await?;
-            Ok(())
+        self.lanes.clear();
+        self.unfit = self.wait(async {
+            let (pool, changed) = (&self.writer.pool, self.changed);
+            Ok(tables::ensure(pool, &self.schema, &self.models, &self.topics, changed).await?)
         })?;
-        if let Some(complaint) = self.consumer.complaint() {
+        // What differs from now on was changed by servers that started later.
+        self.changed = Changed::Leave;
+        if let Some(complaint) = self.reader.consumer.complaint() {
             return Err(Error::Consumer(complaint));
         }
         if !self.joined {
-            if let Some(missing) = self.consumer.missing_topic()? {
+            if let Some(missing) = self.reader.consumer.missing_topic()? {
                 return Err(Error::NoTopic(missing.to_owned()));
             }
-            self.consumer.subscribe()?;
+            self.reader.consumer.subscribe()?;
             self.joined = true;
         }
         if self.has_assignment {
-            let next = self.wait(async { Ok(self.offsets.load(&self.pool, &self.assigned).await?) })?;
-            self.consumer.set(next.iter().map(|(place, next)| (place.clone(), *next)))?;
-            self.next = next;
-            // A partition that was blocked gets another try; how long it paused is kept until it goes on.
-            self.blocked.values_mut().for_each(|blocked| blocked.until = None);
-            self.blocked.retain(|place, _| self.next.contains_key(place));
+            let (entries, targets, places) = self.wait(self.load())?;
+            self.lanes = lanes(&targets, &places);
+            self.reader.set(&self.lanes)?;
+            (self.entries, self.targets) = (entries, targets);
         }
         self.unplaced = false;
         self.looked = Instant::now();
         Ok(())
     }
 
-    /// What there is, up to a batch. Waits only for the first record.
-    fn collect(&mut self) -> Result<Vec<Record>, Error> {
-        let mut records = Vec::new();
-        let mut wait = POLL;
-        while records.len() < MAX_RECORDS {
-            let polled = self.consumer.poll(wait);
-            if self.consumer.is_reassigned() {
-                // Whoever owns them now reads them again.
-                return Ok(Vec::new());
-            }
-            match polled {
-                Polled::Nothing => break,
-                Polled::Failure(reason) => return Err(Error::Consumer(reason)),
-                Polled::Record(record) => {
-                    let is_next = self.next.get(&record.place).is_some_and(|next| record.offset >= *next);
-                    let waits =
-                        self.blocked.get(&record.place).is_some_and(|blocked| blocked.until.is_some());
-                    if is_next && !waits {
-                        records.push(record);
-                        wait = Duration::ZERO;
-                    }
-                }
-            }
-        }
-        Ok(records)
+    /// What is live, and where it is in our partitions. In one transaction: a generation that somebody swaps for another
+    /// one meanwhile must not be given places again.
+    async fn load(&self) -> Result<(Vec<Entry>, Vec<Target>, Places), Error> {
+        let mut connection = self.writer.pool.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        let entries = self.writer.catalog.hold(&mut transaction).await?;
+        let targets: Vec<Target> = self
+            .declared
+            .iter()
+            .filter(|declaration| !self.unfit.contains_key(declaration.name()))
+            .filter_map(|declaration| {
+                let is_live = |entry: &&Entry| {
+                    entry.state == State::Live && &*entry.generation.projection == declaration.name()
+                };
+                let number = entries.iter().find(is_live)?.generation.number;
+                Some(Target::new(declaration, &self.topics, &self.schema, number))
+            })
+            .collect();
+        let readings = readings(&targets, &self.assigned);
+        let places = self.writer.offsets.load(&mut transaction, &readings).await?;
+        transaction.commit().await?;
+        Ok((entries, targets, places))
     }
 
-    fn apply(&mut self, records: Vec<Record>) -> Result<(), Error> {
-        let batch = self.decode(records)?;
-        if batch.moves.is_empty() {
-            return Ok(());
-        }
+    fn apply(&mut self, batch: &super::commit::Batch) -> Result<(), Error> {
         let begun = Instant::now();
-        self.wait(async {
-            let commit = async {
-                match self.commit(&batch, Grain::Batch).await {
-                    // Which of the events it was is found out one by one.
-                    Err(Error::Rows(error)) if error.is_refusal() => self.commit(&batch, Grain::Event).await,
-                    result => result,
-                }
-            };
-            tokio::time::timeout(TRANSACTION_LIMIT, commit).await.map_err(|_| Error::TimedOut)?
+        let is_stopped = self.wait(async {
+            let apply = self.writer.apply(&self.targets, batch);
+            tokio::time::timeout(TRANSACTION_LIMIT, apply).await.map_err(|_| Error::TimedOut)?
         })?;
         ::metrics::histogram!(metrics::BATCH_DURATION_SECONDS).record(begun.elapsed().as_secs_f64());
-        for (place, (_, new)) in batch.moves {
-            self.blocked.retain(|blocked, why| *blocked != place || why.offset >= new);
-            self.next.insert(place, new);
+        let indexes: BTreeMap<_, usize> =
+            self.targets.iter().enumerate().map(|(index, target)| (target.generation(), index)).collect();
+        for ((generation, place), (_, new)) in &batch.moves {
+            if let (Some(lane), Some(index)) = (self.lanes.get_mut(place), indexes.get(generation)) {
+                lane.insert(*index, *new);
+                self.reader.pass(place, *new);
+            }
         }
+        self.unplaced |= is_stopped;
         self.hinted = false;
         Ok(())
     }
 
-    /// Without the registry an event whose schema isn't known yet blocks the rest of its partition. What is no event goes
-    /// to the dead letters.
-    fn decode(&mut self, records: Vec<Record>) -> Result<Batch, Error> {
-        let mut batch = Batch::default();
-        let mut stopped: HashSet<Place> = HashSet::new();
-        for record in records {
-            if stopped.contains(&record.place) {
-                continue;
-            }
-            let (place, offset) = (record.place.clone(), record.offset);
-            match self.wait(async { Ok(self.decoder.decode(record).await) })? {
-                Ok(event) => batch.events.entry(event.model.name.clone()).or_default().push(event),
-                Err((record, batch::Error::Undecodable(error))) => {
-                    batch.letters.push(self.letters.compose(&record, Cause::Undecodable, &error));
-                }
-                Err((record, batch::Error::Registry(error))) => {
-                    stopped.insert(place);
-                    self.block(&record, &error);
-                    continue;
-                }
-            }
-            let old =
-                self.next.get(&place).copied().expect("invariant: only placed partitions are collected");
-            batch.moves.entry(place).or_insert((old, old)).1 = offset + 1;
-        }
-        Ok(batch)
-    }
-
-    fn block(&mut self, record: &Record, error: &registry::Error) {
-        let place = &record.place;
-        let before = self.blocked.get(place).map(|blocked| blocked.pause);
-        let pause = before.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
-        let until = Some(Instant::now() + pause);
-        let reason = error.to_string();
-        self.blocked.insert(place.clone(), Blocked { reason, offset: record.offset, pause, until });
-        self.consumer.pause(place);
-    }
-
-    async fn commit(&self, batch: &Batch, grain: Grain) -> Result<(), Error> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = connection.begin().await?;
-        // First of all: it fences, and its locks keep others from the rows that are read next.
-        if !self.offsets.advance(&mut transaction, &batch.moves).await? {
-            ::metrics::counter!(metrics::FENCED).increment(1);
-            transaction.rollback().await?;
-            return Err(Error::Fenced);
-        }
-        let mut letters = batch.letters.clone();
-        let mut applied = Vec::with_capacity(batch.events.len());
-        for (model, events) in &batch.events {
-            let rows = self.rows.get(model).expect("invariant: every decoded event is of a known model");
-            let mut count = 0;
-            match grain {
-                Grain::Batch => {
-                    let done = rows.apply(&mut transaction, events).await?;
-                    count += done.count;
-                    letters.extend(self.waiting(events, &done));
-                }
-                Grain::Event => {
-                    for event in events.chunks(1) {
-                        let mut savepoint = transaction.begin().await?;
-                        match rows.apply(&mut savepoint, event).await {
-                            Ok(done) => {
-                                savepoint.commit().await?;
-                                count += done.count;
-                                letters.extend(self.waiting(event, &done));
-                            }
-                            Err(error) if error.is_refusal() => {
-                                savepoint.rollback().await?;
-                                let refused = |event: &Decoded| {
-                                    self.letters.compose(&event.record, Cause::Refused, &error)
-                                };
-                                letters.extend(event.iter().map(refused));
-                            }
-                            Err(error) => return Err(error.into()),
-                        }
-                    }
-                }
-            }
-            applied.push((model, count));
-        }
-        if !letters.is_empty() {
-            // Before the offsets have moved past them: rather twice than never.
-            self.letters.send(letters).await.map_err(Error::Letters)?;
-        }
-        transaction.commit().await?;
-        for (model, count) in applied {
-            ::metrics::counter!(metrics::APPLIED, "model" => model.clone()).increment(count);
-        }
-        Ok(())
-    }
-
-    fn waiting(&self, events: &[Decoded], done: &Applied) -> Vec<Composed> {
-        let compose =
-            |(index, gap): &(usize, Gap)| self.letters.compose(&events[*index].record, Cause::Waits, gap);
-        done.gaps.iter().map(compose).collect()
-    }
-
-    /// While idle: is PostgreSQL there, and does it agree with us?
+    /// Is PostgreSQL there, and does it agree with us?
     fn look(&mut self) -> Result<(), Error> {
         self.looked = Instant::now();
         self.hint();
-        if self.has_assignment {
-            let found = self.wait(async {
-                let read = self.offsets.read(&self.pool, &self.assigned);
-                tokio::time::timeout(TRANSACTION_LIMIT, read)
-                    .await
-                    .map_err(|_| Error::TimedOut)?
-                    .map_err(Error::from)
+        if self.has_assignment && !self.unplaced {
+            let readings = readings(&self.targets, &self.assigned);
+            let (entries, places) = self.wait(async {
+                let read = async {
+                    let mut connection = self.writer.pool.acquire().await?;
+                    let entries = self.writer.catalog.load(&mut connection).await?;
+                    Ok((entries, self.writer.offsets.read(&mut connection, &readings).await?))
+                };
+                let read = tokio::time::timeout(TRANSACTION_LIMIT, read);
+                read.await.map_err(|_| Error::TimedOut)?.map_err(Error::Database)
             })?;
-            if found != self.next {
+            if lanes(&self.targets, &places) != self.lanes {
                 return Err(Error::Moved);
             }
+            // Read from there without a pause: it is the builder's swap, or another projector's find.
+            self.unplaced = entries != self.entries;
         }
-        match self.consumer.complaint() {
+        match self.reader.consumer.complaint() {
             Some(complaint) => Err(Error::Consumer(complaint)),
             None => Ok(()),
         }
@@ -411,7 +286,8 @@ impl Projector {
 
     fn hint(&mut self) {
         if !self.hinted {
-            self.consumer.hint(self.next.iter().map(|(place, next)| (place.clone(), *next)));
+            let next = self.lanes.iter().filter_map(|(place, lane)| Some((place.clone(), least(lane)?)));
+            self.reader.consumer.hint(next);
             self.hinted = true;
         }
     }
@@ -419,7 +295,7 @@ impl Projector {
     /// The one way out of every failure.
     fn recover(&mut self, error: &Error) {
         self.unplaced = true;
-        self.next.clear();
+        self.lanes.clear();
         tracing::warn!(error = %error, "the projector starts over from PostgreSQL's offsets");
         if !matches!(error, Error::Fenced | Error::Moved) {
             self.announce(Readiness::Waiting(error.to_string()));
@@ -429,30 +305,76 @@ impl Projector {
         while Instant::now() < until && !self.cancel.is_cancelled() {
             // Records are dropped here: they are read again. Rebalances go on, so that the group doesn't wait for us.
             let left = until.saturating_duration_since(Instant::now());
-            let _ = self.consumer.poll(left.min(POLL));
+            let _ = self.reader.consumer.poll(left.min(POLL));
         }
     }
 
     fn show(&self) {
-        let blocked = self.blocked.values().map(|blocked| &blocked.reason).min();
-        self.announce(match (blocked, self.has_assignment) {
-            (Some(reason), _) => Readiness::Waiting(reason.clone()),
-            (None, false) => Readiness::Waiting("the consumer group has no assignment yet".into()),
-            (None, true) => Readiness::Ready,
+        self.announce(match (self.reader.obstacle(), self.has_assignment, self.trouble()) {
+            (Some(reason), _, _) => Readiness::Waiting(reason.to_owned()),
+            (None, false, _) => Readiness::Waiting("the consumer group has no assignment yet".into()),
+            (None, true, Some(trouble)) => Readiness::Degraded(trouble),
+            (None, true, None) => Readiness::Ready,
         });
+    }
+
+    /// The projections that don't follow the events.
+    fn trouble(&self) -> Option<String> {
+        let declared = |entry: &&Entry| {
+            self.declared.iter().any(|declaration| declaration.name() == &*entry.generation.projection)
+        };
+        let stopped = self.entries.iter().filter(declared).filter_map(|entry| {
+            let (error, at) = entry.error.as_ref().filter(|_| entry.state == State::Stopped)?;
+            let name = &entry.generation.projection;
+            Some(format!("{name} has stopped at the event {at}: {error}. Then run `writ rebuild {name}`"))
+        });
+        let unfit = self.unfit.iter().map(|(name, why)| format!("{name} waits for its rebuild: {why}"));
+        let all: Vec<String> = stopped.chain(unfit).collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 
     fn announce(&self, now: Readiness) {
         readiness::set(&self.readiness, now);
     }
 
-    /// Runs a future on the runtime while this thread waits, unless cancelled.
     fn wait<T>(&self, future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        self.runtime.block_on(async {
-            tokio::select! {
-                outcome = future => outcome,
-                () = self.cancel.cancelled() => Err(Error::Cancelled),
-            }
-        })
+        wait(&self.runtime, &self.cancel, future)
     }
+}
+
+/// The partitions that each target reads. A topic whose rows aren't there is left alone: they are the judge.
+fn readings(targets: &[Target], assigned: &[Place]) -> Vec<Reading> {
+    let is_judged = |place: &&Place| {
+        targets.iter().any(|target| matches!(target.work(), Work::Rows(_)) && target.reads(place))
+    };
+    let of = |place: &Place| {
+        let readers = targets.iter().filter(|target| target.reads(place));
+        readers.map(|target| (target.generation().clone(), place.clone())).collect::<Vec<_>>()
+    };
+    assigned.iter().filter(is_judged).flat_map(of).collect()
+}
+
+/// By partition and target.
+fn lanes(targets: &[Target], places: &Places) -> Lanes {
+    let mut lanes = Lanes::new();
+    for ((generation, place), next) in places {
+        if let Some(index) = targets.iter().position(|target| target.generation() == generation) {
+            lanes.entry(place.clone()).or_default().insert(index, *next);
+        }
+    }
+    lanes
+}
+
+/// Runs a future on the runtime while this thread waits, unless cancelled.
+fn wait<T>(
+    runtime: &Handle,
+    cancel: &CancellationToken,
+    future: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    runtime.block_on(async {
+        tokio::select! {
+            outcome = future => outcome,
+            () = cancel.cancelled() => Err(Error::Cancelled),
+        }
+    })
 }

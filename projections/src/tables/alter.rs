@@ -1,129 +1,39 @@
-//! Brings the schema to what the declarations ask for.
+//! A derived table is made, or brought to what its model asks for.
 
 use std::collections::HashMap;
+use std::fmt;
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Row};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::derive::{Column, FIXED, Table};
-use super::name::{Schema, fnv1a, quote};
-use super::{META, OFFSETS, rename};
+use super::ensure::Error;
+use super::name::{Schema, quote};
+use super::rename;
 
-/// The layout of our own tables. Raised when they change.
-const LAYOUT: &str = "1";
-
-/// Why the tables aren't there.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A field's type was changed since its column was made.
-    #[error(
-        "the column {column} of {table} is {found}, but the model now asks for {wanted}. The table can be read anew \
-         from Kafka: run `DROP TABLE {table}` in PostgreSQL; the projector notices and fills it again"
-    )]
-    Retyped {
-        /// Schema and table.
-        table: String,
-        /// The column.
-        column: String,
-        /// Its type.
-        found: String,
-        /// The type by the declaration.
-        wanted: String,
-    },
-    /// Newer model files have renamed a field that these still have under its old name.
-    #[error(
-        "{now} of {table} was {column} before: a server with newer model files has renamed it. Start this server with the \
-         same files; until then it leaves the table alone"
-    )]
-    Renamed {
-        /// Schema and table.
-        table: String,
-        /// The column or part of one as these model files have it.
-        column: String,
-        /// The column that it is now, or is part of.
-        now: String,
-    },
-    /// The schema was made by a release whose layout this one doesn't know.
-    #[error(
-        "the schema {schema} has layout {found}, this release knows layout {LAYOUT}: run the newer release, or drop the schema \
-         and let it be read anew from Kafka"
-    )]
-    Layout {
-        /// The schema.
-        schema: String,
-        /// Its layout.
-        found: String,
-    },
-    /// PostgreSQL failed.
-    #[error("creating the tables failed: {0}")]
-    Database(#[from] sqlx::Error),
+/// A field's type was changed since its column was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Retyped {
+    column: String,
+    found: String,
+    wanted: String,
 }
 
-/// Creates what is missing: the schema, our own tables, a table per model, added columns, indexes. One transaction under
-/// an advisory lock. The place in the topic of a model whose table had to be created goes back to the beginning, so a
-/// dropped table is filled again.
-pub async fn ensure(
-    pool: &PgPool,
-    schema: &Schema,
-    tables: &[Table],
-    topic_of: impl Fn(&str) -> String,
-) -> Result<(), Error> {
-    let mut connection = pool.acquire().await?;
-    let mut transaction = connection.begin().await?;
-    let lock = i64::from_ne_bytes(fnv1a(format!("writ tables {}", schema.quoted()).as_bytes()).to_ne_bytes());
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(lock).execute(&mut *transaction).await?;
-    own_tables(&mut transaction, schema).await?;
-    for table in tables {
-        let existing = columns(&mut transaction, &table.qualified).await?;
-        match existing {
-            None => {
-                run(&mut transaction, table.create()).await?;
-                for comment in table.columns.iter().filter_map(|column| table.comment(column)) {
-                    run(&mut transaction, comment).await?;
-                }
-                let forget = format!("DELETE FROM {} WHERE topic = $1", schema.table(OFFSETS));
-                sqlx::query(AssertSqlSafe(forget))
-                    .bind(topic_of(&table.model))
-                    .execute(&mut *transaction)
-                    .await?;
-                tracing::info!(db.table = table.qualified, "table is created");
-            }
-            Some(existing) => alter(&mut transaction, schema, table, existing).await?,
-        }
-        bring_indexes(&mut transaction, schema, table).await?;
+impl fmt::Display for Retyped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "its column {} is {}, and is declared as {} now", self.column, self.found, self.wanted)
     }
-    transaction.commit().await?;
+}
+
+/// Makes a table that isn't there, with its indexes.
+pub(super) async fn create(connection: &mut PgConnection, table: &Table) -> Result<(), sqlx::Error> {
+    run(connection, table.create()).await?;
+    for comment in table.columns.iter().filter_map(|column| table.comment(column)) {
+        run(connection, comment).await?;
+    }
+    for (_, create) in table.create_indexes() {
+        run(connection, create).await?;
+    }
     Ok(())
-}
-
-async fn own_tables(connection: &mut PgConnection, schema: &Schema) -> Result<(), Error> {
-    let exists = format!("SELECT to_regclass({}) IS NOT NULL", super::name::literal(&schema.table(META)));
-    let exists: bool = sqlx::query_scalar(AssertSqlSafe(exists)).fetch_one(&mut *connection).await?;
-    if !exists {
-        run(connection, format!("CREATE SCHEMA IF NOT EXISTS {}", schema.quoted())).await?;
-        run(
-            connection,
-            format!("CREATE TABLE {} (name text PRIMARY KEY, value text NOT NULL)", schema.table(META)),
-        )
-        .await?;
-        let insert = format!("INSERT INTO {} (name, value) VALUES ('layout', $1)", schema.table(META));
-        sqlx::query(AssertSqlSafe(insert)).bind(LAYOUT).execute(&mut *connection).await?;
-    }
-    let layout = format!("SELECT value FROM {} WHERE name = 'layout'", schema.table(META));
-    let found: Option<String> =
-        sqlx::query_scalar(AssertSqlSafe(layout)).fetch_optional(&mut *connection).await?;
-    match found {
-        Some(found) if found != LAYOUT => return Err(Error::Layout { schema: schema.quoted(), found }),
-        _ => {}
-    }
-    run(
-        connection,
-        format!(
-            "CREATE TABLE IF NOT EXISTS {} (topic text, partition integer, next bigint NOT NULL, \
-             PRIMARY KEY (topic, partition))",
-            schema.table(OFFSETS)
-        ),
-    )
-    .await
 }
 
 /// A column as PostgreSQL has it.
@@ -133,11 +43,8 @@ struct Present {
     marks: Vec<String>,
 }
 
-/// The columns of a table by name; `None` if there is no such table.
-async fn columns(
-    connection: &mut PgConnection,
-    table: &str,
-) -> Result<Option<HashMap<String, Present>>, Error> {
+/// The columns of a table by name.
+async fn columns(connection: &mut PgConnection, table: &str) -> Result<HashMap<String, Present>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT attname::text, format_type(atttypid, atttypmod), col_description(attrelid, attnum) FROM pg_attribute \
          WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
@@ -145,14 +52,12 @@ async fn columns(
     .bind(table)
     .fetch_all(connection)
     .await?;
-    let columns: HashMap<String, Present> = rows
-        .iter()
+    rows.iter()
         .map(|row| {
             let comment: Option<String> = row.try_get(2)?;
             Ok((row.try_get(0)?, Present { ty: row.try_get(1)?, marks: rename::marks(comment.as_deref()) }))
         })
-        .collect::<Result<_, sqlx::Error>>()?;
-    Ok((!columns.is_empty()).then_some(columns))
+        .collect()
 }
 
 /// Creates the missing indexes, and drops those of ours that are no longer derived: they cost time, and one that was
@@ -178,20 +83,20 @@ async fn bring_indexes(connection: &mut PgConnection, schema: &Schema, table: &T
     Ok(())
 }
 
-async fn alter(
+/// Renames and adds columns and indexes. `Some`: it can't be brought there; the caller rolls back what was changed.
+pub(super) async fn alter(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &Table,
-    mut existing: HashMap<String, Present>,
-) -> Result<(), Error> {
+) -> Result<Option<Retyped>, Error> {
+    let mut existing = columns(connection, &table.qualified).await?;
     refuse_older(table, &existing)?;
     rename(connection, schema, table, &mut existing).await?;
     let fixed = FIXED.iter().map(|(name, ty)| ((*name).to_owned(), (*ty).to_owned()));
     let fields = table.columns.iter().map(|column| (column.name.clone(), column.kind.sql_type()));
     for (column, wanted) in fixed.chain(fields) {
         if let Some(found) = existing.get(&column).filter(|found| found.ty != wanted) {
-            let table = table.qualified.clone();
-            return Err(Error::Retyped { table, column, found: found.ty.clone(), wanted });
+            return Ok(Some(Retyped { column, found: found.ty.clone(), wanted }));
         }
     }
     for column in table.columns.iter().filter(|column| !existing.contains_key(&column.name)) {
@@ -208,7 +113,8 @@ async fn alter(
             run(connection, statement).await?;
         }
     }
-    Ok(())
+    bring_indexes(connection, schema, table).await?;
+    Ok(None)
 }
 
 /// A server with yesterday's files would add the old column again, without values, and fill it beside the new one.
@@ -255,7 +161,7 @@ async fn rename(
     Ok(())
 }
 
-async fn run(connection: &mut PgConnection, statement: String) -> Result<(), Error> {
+async fn run(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {
     sqlx::query(AssertSqlSafe(statement)).execute(connection).await?;
     Ok(())
 }

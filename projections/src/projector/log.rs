@@ -1,0 +1,242 @@
+//! The event log: every event of every model, appended with `COPY`.
+//!
+//! It is partitioned by month. A partition is made when the first event of its month comes: as a table of its own, which
+//! is then attached, so that neither readers nor the other projectors wait for more than a moment. Whoever makes one holds
+//! an advisory lock until its transaction ends; another projector waits for it there, and then finds the partition.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use parking_lot::Mutex;
+use sqlx::{AssertSqlSafe, PgConnection};
+use writ_model::Timestamp;
+use writ_model::value::stored_to_json;
+
+use super::batch::Decoded;
+use crate::tables::{EVENT_LOG, Schema, fnv1a, literal};
+
+/// In the order of the table.
+const COLUMNS: &str = "time, model, aggregate_id, version, id, type, actor, correlation_id, causation_id, partition, \
+                       \"offset\", data";
+
+/// The table `event_log`.
+#[derive(Debug)]
+pub(crate) struct Log {
+    schema: Schema,
+    copy: String,
+    /// The months whose partitions are known to be there. Emptied by whoever finds that one isn't.
+    months: Mutex<BTreeSet<Month>>,
+}
+
+impl Log {
+    /// That of `schema`.
+    pub(crate) fn new(schema: &Schema) -> Log {
+        let copy = format!("COPY {} ({COLUMNS}) FROM STDIN", schema.table(EVENT_LOG));
+        Log { schema: schema.clone(), copy, months: Mutex::default() }
+    }
+
+    /// Appends all of them.
+    pub(crate) async fn append(
+        &self,
+        connection: &mut PgConnection,
+        events: &[&Decoded],
+    ) -> Result<(), sqlx::Error> {
+        let mut months: BTreeSet<Month> = events.iter().map(|event| Month::of(event.at)).collect();
+        months.retain(|month| !self.months.lock().contains(month));
+        for month in &months {
+            self.make(connection, *month).await?;
+        }
+        let mut text = String::with_capacity(events.len() * 512);
+        for event in events {
+            line(&mut text, event);
+        }
+        let mut copy = connection.copy_in_raw(&self.copy).await?;
+        copy.send(text.as_bytes()).await?;
+        copy.finish().await?;
+        // Only now: if this transaction fails, the partitions are gone with it. If the commit fails, all is placed anew.
+        self.months.lock().extend(months);
+        Ok(())
+    }
+
+    /// Appends one event, if it isn't there.
+    pub(crate) async fn complete(
+        &self,
+        connection: &mut PgConnection,
+        event: &Decoded,
+    ) -> Result<(), sqlx::Error> {
+        let select = format!(
+            "SELECT EXISTS (SELECT FROM {} WHERE time = $1::text::timestamptz AND model = $2 AND partition = $3 \
+             AND \"offset\" = $4)",
+            self.schema.table(EVENT_LOG)
+        );
+        let there: bool = sqlx::query_scalar(AssertSqlSafe(select))
+            .bind(event.at.to_string())
+            .bind(&event.model.name)
+            .bind(event.record.place.partition)
+            .bind(event.record.offset)
+            .fetch_one(&mut *connection)
+            .await?;
+        if there { Ok(()) } else { self.append(connection, &[event]).await }
+    }
+
+    async fn make(&self, connection: &mut PgConnection, month: Month) -> Result<(), sqlx::Error> {
+        let lock = format!("writ event log {}", self.schema.quoted());
+        let lock = i64::from_ne_bytes(fnv1a(lock.as_bytes()).to_ne_bytes());
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(lock).execute(&mut *connection).await?;
+        let partition = self.schema.table(&month.table());
+        let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+            .bind(&partition)
+            .fetch_one(&mut *connection)
+            .await?;
+        if exists {
+            return Ok(());
+        }
+        let log = self.schema.table(EVENT_LOG);
+        let (from, until) = (literal(&month.begin()), literal(&month.next().begin()));
+        let statements = [
+            format!("CREATE TABLE {partition} (LIKE {log} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"),
+            // Known from the start, so that attaching doesn't read the table.
+            format!("ALTER TABLE {log} ATTACH PARTITION {partition} FOR VALUES FROM ({from}) TO ({until})"),
+        ];
+        for statement in statements {
+            sqlx::query(AssertSqlSafe(statement)).execute(&mut *connection).await?;
+        }
+        tracing::info!(db.table = partition, "a month of the event log begins");
+        Ok(())
+    }
+}
+
+/// The statements that make the table in `schema`, without a partition.
+pub(crate) fn create(schema: &Schema) -> Vec<String> {
+    let log = schema.table(EVENT_LOG);
+    let text = "text COLLATE \"C\"";
+    let table = format!(
+        "CREATE TABLE {log} (time timestamptz NOT NULL, model {text} NOT NULL, aggregate_id uuid NOT NULL, \
+         version bigint NOT NULL, id uuid NOT NULL, type {text} NOT NULL, actor {text}, correlation_id {text}, \
+         causation_id {text}, partition integer NOT NULL, \"offset\" bigint NOT NULL, data json NOT NULL) \
+         PARTITION BY RANGE (time)"
+    );
+    let indexes = [
+        "model, aggregate_id, version",
+        "time, model, partition, \"offset\"",
+        "correlation_id",
+        "actor, time",
+    ];
+    let index = |columns: &&str| format!("CREATE INDEX ON {log} ({columns})");
+    [table].into_iter().chain(indexes.iter().map(index)).collect()
+}
+
+/// A month in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Month {
+    year: i64,
+    /// 1 to 12.
+    month: i64,
+}
+
+impl Month {
+    fn of(time: Timestamp) -> Month {
+        // From days to a date of the Gregorian calendar: the year begins in March, so that the leap day is its last one.
+        let days = time.0.div_euclid(24 * 60 * 60 * 1000) + 719_468;
+        let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let march = (5 * day + 2) / 153;
+        let month = if march < 10 { march + 3 } else { march - 9 };
+        Month { year: year + era * 400 + i64::from(month <= 2), month }
+    }
+
+    fn next(self) -> Month {
+        match self.month {
+            12 => Month { year: self.year + 1, month: 1 },
+            month => Month { month: month + 1, ..self },
+        }
+    }
+
+    /// The name of its partition. The point can't stand in the name of a model or projection.
+    fn table(self) -> String {
+        format!("{EVENT_LOG}.{:04}-{:02}", self.year, self.month)
+    }
+
+    /// Its first instant.
+    fn begin(self) -> String {
+        format!("{:04}-{:02}-01T00:00:00Z", self.year, self.month)
+    }
+}
+
+/// An event as a line of `COPY`'s text format.
+fn line(out: &mut String, event: &Decoded) {
+    let declared = event.event();
+    let data = stored_to_json(&declared.fields, &event.fields).to_string();
+    let _ = write!(out, "{}\t{}\t{}\t{}\t{}\t", event.at, event.model.name, event.aggregate, event.version, event.id);
+    escape(out, &declared.type_name);
+    for optional in [event.actor(), event.correlation_id(), event.causation_id()] {
+        out.push('\t');
+        match optional {
+            Some(text) => escape(out, text),
+            None => out.push_str("\\N"),
+        }
+    }
+    let _ = write!(out, "\t{}\t{}\t", event.record.place.partition, event.record.offset);
+    escape(out, &data);
+    out.push('\n');
+}
+
+/// What ends a column or a line, and the sign that escapes them.
+fn escape(out: &mut String, text: &str) {
+    let mut rest = text;
+    while let Some(index) = rest.find(['\\', '\t', '\n', '\r']) {
+        out.push_str(&rest[..index]);
+        out.push_str(match rest.as_bytes()[index] {
+            b'\t' => "\\t",
+            b'\n' => "\\n",
+            b'\r' => "\\r",
+            _ => "\\\\",
+        });
+        rest = &rest[index + 1..];
+    }
+    out.push_str(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// As PostgreSQL reads a column that isn't null.
+    fn read(text: &str) -> String {
+        let mut out = String::new();
+        let mut chars = text.chars();
+        while let Some(char) = chars.next() {
+            out.push(match char {
+                '\\' => match chars.next().unwrap() {
+                    't' => '\t',
+                    'n' => '\n',
+                    'r' => '\r',
+                    other => other,
+                },
+                other => other,
+            });
+        }
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_escaped_is_one_column_and_reads_back(text in "[\\\\\t\n\r.Na-z\u{0}-\u{1f}é😀]{0,40}") {
+            let mut escaped = String::new();
+            escape(&mut escaped, &text);
+            prop_assert!(!escaped.contains(['\t', '\n', '\r']));
+            prop_assert!(escaped != "\\N" && escaped != "\\.");
+            prop_assert_eq!(read(&escaped), text);
+        }
+
+        #[test]
+        fn a_month_is_that_of_the_calendar(millis in Timestamp::MIN.0..=Timestamp::MAX.0) {
+            let text = Timestamp(millis).to_string();
+            let month = Month::of(Timestamp(millis));
+            prop_assert_eq!(format!("{:04}-{:02}", month.year, month.month), &text[..7]);
+        }
+    }
+}
