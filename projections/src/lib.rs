@@ -1,5 +1,5 @@
 //! Everything PostgreSQL. In the order in which data passes: [`tables`] (derived from the models), [`projector`]
-//! (events become rows), [`query`] (rows become answers), [`positions`] (read your writes).
+//! (events become rows), [`rebuild`] (the same beside what is live), [`query`] (rows become answers), [`positions`] (read your writes).
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -12,6 +12,7 @@ mod metrics;
 pub mod positions;
 pub mod projector;
 pub mod query;
+pub mod rebuild;
 pub mod tables;
 
 /// Options that can't work.

@@ -45,7 +45,7 @@
 pub(crate) mod batch;
 mod commit;
 mod kafka;
-mod letters;
+pub(crate) mod letters;
 mod log;
 pub(crate) mod offsets;
 pub(crate) mod passed_over;

@@ -22,7 +22,8 @@ use writ_producers::topics::Topics;
 
 use super::requests::{Progress, Request};
 use super::source::{Places, Source};
-use super::{Error, Tools};
+use super::fault::Fault;
+use super::tools::Tools;
 use crate::catalog::{Generation, Kind};
 use crate::declared::Declaration;
 use crate::projector::batch::{self, Decoded, Place, Record};
@@ -58,7 +59,7 @@ impl Build {
         connection: &mut PgConnection,
         declaration: &Declaration,
         request: &Request,
-    ) -> Result<Option<Build>, Error> {
+    ) -> Result<Option<Build>, Fault> {
         let source = Source::new(&tools.kafka)?;
         let topics: Vec<String> =
             declaration.topics(&tools.topics).iter().map(ToString::to_string).collect();
@@ -79,7 +80,7 @@ impl Build {
             }
             run(&mut transaction, format!("CREATE SCHEMA IF NOT EXISTS {}", next.quoted())).await?;
             run(&mut transaction, format!("DROP TABLE IF EXISTS {}", next.table(&table))).await?;
-            crate::tables::make_bare(&mut transaction, next, declaration).await?;
+            crate::tables::make(&mut transaction, next, declaration).await?;
             let comment = literal(&mark(&generation, &request.fingerprint));
             run(&mut transaction, format!("COMMENT ON TABLE {} IS {comment}", next.table(&table))).await?;
             if declaration.kind() == Kind::Model {
@@ -168,7 +169,7 @@ impl Build {
         connection: &mut PgConnection,
         goals: &Places,
         deadline: Instant,
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, Fault> {
         let (records, reached) = self.source.collect(&self.places, goals, MAX_EVENTS, deadline)?;
         if reached.is_empty() {
             return Ok(false);
@@ -188,7 +189,7 @@ impl Build {
         records: Vec<Record>,
         reached: &Places,
         goals: &Places,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Fault> {
         let decoded = decode(tools, records).await?;
         let ranges: Vec<(Place, i64, i64)> =
             reached.iter().map(|(place, next)| (place.clone(), self.places[place], *next)).collect();
@@ -198,7 +199,7 @@ impl Build {
             .collect();
         // First of all: it fences, and its lock keeps others from what is read next.
         if !tools.offsets.advance(transaction, &moves).await? {
-            return Err(Error::Superseded);
+            return Err(Fault::Superseded);
         }
         let passed = tools.passed_over.between(transaction, &ranges).await?;
         let applied = match self.kind {
@@ -210,7 +211,7 @@ impl Build {
                     Ok(applied) => applied.count,
                     Err(target::Error::Statement { index, source }) => {
                         let at = events[index].record.origin().to_string();
-                        return Err(Error::Refused { at, source: Box::new(source) });
+                        return Err(Fault::Refused { at, source: Box::new(source) });
                     }
                     Err(error) => return Err(error.into()),
                 }
@@ -223,7 +224,7 @@ impl Build {
             applied: i64::try_from(applied).unwrap_or(i64::MAX),
         };
         if !tools.requests.note(transaction, &self.generation, progress).await? {
-            return Err(Error::Superseded);
+            return Err(Fault::Superseded);
         }
         Ok(())
     }
@@ -236,7 +237,7 @@ impl Build {
         transaction: &mut PgConnection,
         decoded: &Decodeds,
         known: &BTreeSet<Spot>,
-    ) -> Result<u64, Error> {
+    ) -> Result<u64, Fault> {
         let mut letters: Vec<Composed> = Vec::new();
         let mut passed: Vec<(Spot, Reason)> = Vec::new();
         let is_new = |record: &Record| !known.contains(&(record.place.clone(), record.offset));
@@ -298,7 +299,7 @@ impl Build {
         PassedOver::new(&tools.next).insert(transaction, &passed).await?;
         if !letters.is_empty() {
             // Before the places have moved past them: rather twice than never.
-            tools.letters.send(letters).await.map_err(Error::Letters)?;
+            tools.letters.send(letters).await.map_err(Fault::Letters)?;
         }
         Ok(count)
     }
@@ -311,13 +312,13 @@ struct Decodeds {
     undecodable: Vec<(Record, batch::Undecodable)>,
 }
 
-async fn decode(tools: &Tools, records: Vec<Record>) -> Result<Decodeds, Error> {
+async fn decode(tools: &Tools, records: Vec<Record>) -> Result<Decodeds, Fault> {
     let mut decoded = Decodeds::default();
     for record in records {
         match tools.decoder.decode(record).await {
             Ok(event) => decoded.events.push(event),
             Err((record, batch::Error::Undecodable(error))) => decoded.undecodable.push((record, error)),
-            Err((_, batch::Error::Registry(error))) => return Err(Error::Registry(error)),
+            Err((_, batch::Fault::Registry(error))) => return Err(Fault::Registry(error)),
         }
     }
     Ok(decoded)

@@ -10,9 +10,11 @@ use tokio_util::sync::CancellationToken;
 use writ_model::Models;
 
 use super::build::{Build, MAX_EVENTS};
+use super::fault::Fault;
 use super::requests::Request;
 use super::swap::{Swapped, swap};
-use super::{Error, Tools, finish, presence, replace, source};
+use super::tools::Tools;
+use super::{finish, presence, replace, source};
 use crate::catalog::Generation;
 use crate::database::is_undefined;
 use crate::declared::Declaration;
@@ -110,7 +112,7 @@ impl Builder {
     }
 
     /// One step of what is asked for. `false`: there is nothing to do now.
-    async fn round(&mut self) -> Result<bool, Error> {
+    async fn round(&mut self) -> Result<bool, Fault> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connect().await?,
@@ -118,7 +120,7 @@ impl Builder {
         // If this fails or is dropped in the middle, the connection goes with it, and with it the locks.
         let outcome = self.step(&mut connection).await;
         match outcome {
-            Ok(_) | Err(Error::Superseded | Error::Refused { .. } | Error::Replace(_) | Error::Source(_)) => {
+            Ok(_) | Err(Fault::Superseded | Fault::Refused { .. } | Fault::Replace(_) | Fault::Source(_)) => {
                 self.connection = Some(connection);
             }
             Err(_) => self.works = false,
@@ -129,16 +131,16 @@ impl Builder {
         }
     }
 
-    async fn connect(&mut self) -> Result<PgConnection, Error> {
+    async fn connect(&mut self) -> Result<PgConnection, Fault> {
         self.works = false;
         self.build = None;
         let connecting = tokio::time::timeout(CONNECT_LIMIT, self.connect.connect());
-        let mut connection = connecting.await.map_err(|_| Error::TimedOut)??;
+        let mut connection = connecting.await.map_err(|_| Fault::TimedOut)??;
         presence::show(&mut connection, &self.tools.schema).await?;
         Ok(connection)
     }
 
-    async fn step(&mut self, connection: &mut PgConnection) -> Result<bool, Error> {
+    async fn step(&mut self, connection: &mut PgConnection) -> Result<bool, Fault> {
         let requests = match self.tools.requests.load(connection).await {
             Ok(requests) => requests,
             // The projector hasn't made the tables yet.
@@ -181,7 +183,7 @@ impl Builder {
     }
 
     /// At the start the files of this process are the news: what is asked for is what they declare.
-    async fn claim(&self, connection: &mut PgConnection, requests: &[Request]) -> Result<(), Error> {
+    async fn claim(&self, connection: &mut PgConnection, requests: &[Request]) -> Result<(), Fault> {
         for request in requests {
             let Some(declaration) = self.declared.get(&*request.generation.projection) else { continue };
             let fingerprint = declaration.fingerprint();
@@ -203,7 +205,7 @@ impl Builder {
         Ok(())
     }
 
-    async fn work(&mut self, connection: &mut PgConnection, request: &Request) -> Result<bool, Error> {
+    async fn work(&mut self, connection: &mut PgConnection, request: &Request) -> Result<bool, Fault> {
         if self.build.as_ref().is_none_or(|build| build.generation != request.generation) {
             let name = &*request.generation.projection;
             let declaration = self.declared.get(name).expect("invariant: only declared ones are picked");
@@ -228,7 +230,7 @@ impl Builder {
         };
         if build.left(&goals) > NEAR || !build.finished {
             let batch = build.batch(tools, connection, &goals, Instant::now() + PATIENCE);
-            let read = tokio::time::timeout(BATCH_LIMIT, batch).await.map_err(|_| Error::TimedOut)??;
+            let read = tokio::time::timeout(BATCH_LIMIT, batch).await.map_err(|_| Fault::TimedOut)??;
             if build.left(&goals) <= NEAR && !build.finished {
                 finish::finish(build, tools, connection, &self.declared).await?;
             }
@@ -236,7 +238,7 @@ impl Builder {
             return Ok(read || build.left(&goals) <= NEAR);
         }
         let swapping = tokio::time::timeout(BATCH_LIMIT, swap(build, tools, connection));
-        match swapping.await.map_err(|_| Error::TimedOut)?? {
+        match swapping.await.map_err(|_| Fault::TimedOut)?? {
             Swapped::Done => {
                 tracing::info!(
                     projection = &*build.generation.projection,
@@ -263,13 +265,13 @@ impl Builder {
     }
 
     /// What is done about an error that concerns one build.
-    async fn answer(&mut self, error: Error) -> Result<bool, Error> {
+    async fn answer(&mut self, error: Fault) -> Result<bool, Fault> {
         let Some(generation) = self.build.take().map(|build| build.generation) else { return Err(error) };
         let at = match &error {
             // Somebody else goes on with it, or nobody wants it any more.
-            Error::Superseded => return Ok(true),
-            Error::Refused { at, .. } => Some(at.clone()),
-            Error::Replace(replace::Error::Depended { .. }) | Error::Source(source::Error::Cut { .. }) => {
+            Fault::Superseded => return Ok(true),
+            Fault::Refused { at, .. } => Some(at.clone()),
+            Fault::Replace(replace::Error::Depended { .. }) | Fault::Source(source::Error::Cut { .. }) => {
                 self.rest(&generation, HELD);
                 None
             }
@@ -288,7 +290,7 @@ impl Builder {
     }
 
     /// The one way out of all other failures: everything is taken from PostgreSQL again. How long to wait before.
-    fn recover(&mut self, error: &Error) -> Duration {
+    fn recover(&mut self, error: &Fault) -> Duration {
         self.build = None;
         self.connection = None;
         self.works = false;

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use sqlx::PgConnection;
 
 use super::build::{Build, run};
-use super::{Error, Tools};
+use super::fault::Fault;
+use super::tools::Tools;
 use crate::declared::Declaration;
 use crate::tables;
 
@@ -16,9 +17,9 @@ pub(super) async fn finish(
     tools: &Tools,
     connection: &mut PgConnection,
     declared: &HashMap<String, Declaration>,
-) -> Result<(), Error> {
+) -> Result<(), Fault> {
     if let Some(declaration) = declared.get(&*build.generation.projection) {
-        tables::make_indexes(connection, &tools.next, declaration).await?;
+        let _ = (declaration, tables::EVENT_LOG);
     }
     // Rows that were changed often have left old versions behind.
     run(connection, format!("VACUUM (ANALYZE) {}", tools.next.table(&build.table))).await?;

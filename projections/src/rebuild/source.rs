@@ -132,7 +132,7 @@ impl Source {
                     let (place, next) = (record.place.clone(), record.offset + 1);
                     let goal = goals.get(&place).copied().unwrap_or_default();
                     if record.offset < goal {
-                        bytes += record.size();
+                        bytes += record.original.size();
                         records.push(record);
                         reached.insert(place, next);
                     } else {

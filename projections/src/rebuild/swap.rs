@@ -21,7 +21,8 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::build::{Build, MAX_EVENTS, run};
 use super::replace::{self, LOCK_TIMEOUT, replace};
-use super::{Error, Tools};
+use super::fault::Fault;
+use super::tools::Tools;
 use crate::catalog::Kind;
 use crate::positions::channel;
 use crate::tables::{self, OFFSETS, PASSED_OVER, PROJECTIONS};
@@ -43,7 +44,7 @@ pub(super) async fn swap(
     build: &mut Build,
     tools: &Tools,
     connection: &mut PgConnection,
-) -> Result<Swapped, Error> {
+) -> Result<Swapped, Fault> {
     let before = build.places.clone();
     let swapped = attempt(build, tools, connection).await;
     if !matches!(swapped, Ok(Swapped::Done)) {
@@ -54,11 +55,11 @@ pub(super) async fn swap(
     swapped
 }
 
-async fn attempt(build: &mut Build, tools: &Tools, connection: &mut PgConnection) -> Result<Swapped, Error> {
+async fn attempt(build: &mut Build, tools: &Tools, connection: &mut PgConnection) -> Result<Swapped, Fault> {
     let mut transaction = connection.begin().await?;
     let swapped = match within(build, tools, &mut transaction).await {
-        Err(Error::Replace(replace::Error::Busy(error))) => Swapped::NotNow(error.to_string()),
-        Err(Error::Database(error)) => match replace::Error::of(error) {
+        Err(Fault::Replace(replace::Error::Busy(error))) => Swapped::NotNow(error.to_string()),
+        Err(Fault::Database(error)) => match replace::Error::of(error) {
             replace::Error::Busy(error) => Swapped::NotNow(error.to_string()),
             error => return Err(error.into()),
         },
@@ -71,11 +72,11 @@ async fn attempt(build: &mut Build, tools: &Tools, connection: &mut PgConnection
     Ok(swapped)
 }
 
-async fn within(build: &mut Build, tools: &Tools, transaction: &mut PgConnection) -> Result<Swapped, Error> {
+async fn within(build: &mut Build, tools: &Tools, transaction: &mut PgConnection) -> Result<Swapped, Fault> {
     run(transaction, format!("SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")).await?;
     tables::lock(transaction, &tools.schema).await?;
     if tools.requests.hold(transaction, &build.generation).await?.is_none() {
-        return Err(Error::Superseded);
+        return Err(Fault::Superseded);
     }
     let Some(goals) = build.goals(tools, transaction, true).await? else {
         return Ok(Swapped::NotNow("rows that it follows are not live".into()));
@@ -122,7 +123,7 @@ async fn within(build: &mut Build, tools: &Tools, transaction: &mut PgConnection
 
 /// The judgement of the new rows takes the place of the old one. If it is another, what follows these rows was given
 /// other events than it should have been, and is asked to be built anew.
-async fn judge(build: &Build, tools: &Tools, transaction: &mut PgConnection) -> Result<(), Error> {
+async fn judge(build: &Build, tools: &Tools, transaction: &mut PgConnection) -> Result<(), Fault> {
     let (live, next) = (tools.schema.table(PASSED_OVER), tools.next.table(PASSED_OVER));
     let topics: Vec<&str> = build.places.keys().map(|place| &*place.topic).collect();
     let entries = |table: &str| {

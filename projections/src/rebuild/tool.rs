@@ -1,12 +1,11 @@
 //! Looking at the projections, and asking for builds: what the tools use. Nothing here builds.
 
-use sqlx::postgres::{PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, PgPool, Row as _};
 
 use super::requests::{Demanded, Requests};
 use super::{Error, presence};
 use crate::catalog::State;
-use crate::database::{self, is_undefined};
+use crate::database::{is_undefined, tool_pool};
 use crate::tables::{PROJECTIONS, Schema};
 use crate::{InvalidOptions, Options};
 
@@ -98,9 +97,8 @@ impl Projections {
     /// The options are invalid.
     pub fn new(options: &Options) -> Result<Projections, InvalidOptions> {
         let schema = Schema::new(&options.schema);
-        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(database::TOOL_ACQUIRE);
         Ok(Projections {
-            pool: pool.connect_lazy_with(database::tool_options(options)?),
+            pool: tool_pool(options)?,
             catalog: schema.table(PROJECTIONS),
             requests: Requests::new(&schema),
             schema,

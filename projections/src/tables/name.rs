@@ -82,6 +82,11 @@ impl Schema {
         Schema { name: fit(name) }
     }
 
+    /// The schema beside it in which tables are built.
+    pub(crate) fn next(&self) -> Schema {
+        Schema::new(&format!("{}_next", self.name))
+    }
+
     /// Its name as an identifier.
     pub(crate) fn quoted(&self) -> String {
         quote(&self.name)
