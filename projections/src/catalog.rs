@@ -121,7 +121,8 @@ impl Catalog {
         let entry = |row: &sqlx::postgres::PgRow| {
             let projection: String = row.try_get(0)?;
             let state: String = row.try_get(4)?;
-            let error: (Option<String>, Option<String>) = (row.try_get(5)?, row.try_get(6)?);
+            let error: Option<String> = row.try_get(5)?;
+            let at: Option<String> = row.try_get(6)?;
             Ok(Entry {
                 generation: Generation { projection: projection.into(), number: row.try_get(1)? },
                 kind: row.try_get(2)?,
@@ -131,7 +132,7 @@ impl Catalog {
                     "building" => State::Building,
                     _ => State::Stopped,
                 },
-                error: error.0.map(|error| (error, error_at(error.1))),
+                error: error.zip(at),
             })
         };
         rows.iter().map(entry).collect()
@@ -221,8 +222,4 @@ impl Catalog {
         }
         Ok(())
     }
-}
-
-fn error_at(text: Option<String>) -> String {
-    text.unwrap_or_default()
 }

@@ -45,6 +45,14 @@ pub(crate) fn tool_pool(options: &Options) -> Result<PgPool, InvalidOptions> {
     Ok(PgPoolOptions::new().max_connections(1).acquire_timeout(PROJECTOR_ACQUIRE).connect_lazy_with(connect))
 }
 
+/// A connection for work that may take as long as it needs.
+pub(crate) fn maintenance_connection(options: &Options) -> Result<PgConnectOptions, InvalidOptions> {
+    // Without the check, PostgreSQL would go on with a statement whose caller is gone.
+    let unlimited =
+        [("statement_timeout", "0"), ("lock_timeout", "0"), ("client_connection_check_interval", "1s")];
+    Ok(connect(options, "writ-indexes")?.options(unlimited))
+}
+
 fn connect(options: &Options, application: &str) -> Result<PgConnectOptions, InvalidOptions> {
     let options =
         PgConnectOptions::from_str(&options.url).map_err(|error| InvalidOptions::Url(error.to_string()))?;

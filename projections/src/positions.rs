@@ -13,7 +13,7 @@ use writ_model::Position;
 use writ_producers::topics::Topics;
 
 use crate::database::is_undefined;
-use crate::tables::{OFFSETS, Schema, fnv1a};
+use crate::tables::{OFFSETS, PROJECTIONS, Schema, fnv1a};
 
 /// Between two looks, while somebody waits.
 const INTERVAL: Duration = Duration::from_millis(3);
@@ -56,7 +56,13 @@ struct Shared {
 
 impl Positions {
     pub(crate) fn new(pool: PgPool, schema: &Schema, topics: Topics) -> Positions {
-        let select = format!("SELECT topic, partition, next FROM {}", schema.table(OFFSETS));
+        let select = format!(
+            "SELECT offsets.topic, offsets.partition, offsets.next FROM {} AS offsets \
+             JOIN {} AS p ON p.name = offsets.projection AND p.generation = offsets.generation \
+             WHERE p.kind = 'model' AND p.state = 'live'",
+            schema.table(OFFSETS),
+            schema.table(PROJECTIONS)
+        );
         let (seen, _) = watch::channel(Offsets::new());
         Positions { shared: Arc::new(Shared { pool, select, topics, seen, asking: Mutex::new(()) }) }
     }

@@ -66,8 +66,10 @@ use writ_producers::readiness::Readiness;
 use writ_producers::registry::Registry;
 use writ_producers::thread;
 
-pub(crate) use log::create as create_log;
+pub(crate) use log::{create as create_log, index as index_log};
 use work::Projector;
+
+use crate::tables::{Schema, Table, keep_indexes};
 
 /// Why the projector can't run at all. What may pass (a server that is away) is retried, and shown in readiness.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +97,16 @@ pub async fn run(
     // If this future is dropped, the thread ends as well.
     let cancel = cancel.child_token();
     let _guard = cancel.clone().drop_guard();
-    let projector = Projector::new(&options, &kafka, registry, models, cancel, readiness)?;
-    Ok(thread::run("writ-projector", move || projector.run()).await?)
+    let schema = Schema::new(&options.schema);
+    let tables = models.models.values().map(|model| Table::derive(&schema, model));
+    let projections = models.projections.values().map(|one| Table::of_projection(&schema, one));
+    let tables: Vec<Table> = tables.chain(projections).collect();
+    let projector = Projector::new(&options, &kafka, registry, models, cancel.clone(), readiness)?;
+    let projected = async {
+        let _ended = cancel.clone().drop_guard();
+        thread::run("writ-projector", move || projector.run()).await
+    };
+    let (projected, indexed) = tokio::join!(projected, keep_indexes(&options, &tables, &cancel));
+    projected?;
+    Ok(indexed?)
 }

@@ -12,6 +12,7 @@
 mod alter;
 mod derive;
 mod ensure;
+mod indexes;
 mod json;
 mod kind;
 mod name;
@@ -20,7 +21,9 @@ mod rename;
 
 pub use derive::{Column, Table};
 pub use ensure::{Changed, Error, Unfit, ensure};
-pub(crate) use ensure::{lock, make};
+pub(crate) use ensure::{index, lock, make_bare};
+pub use indexes::bring as bring_indexes;
+pub(crate) use indexes::keep as keep_indexes;
 pub(crate) use json::{instant, object, scalar};
 pub(crate) use kind::{Kind, text};
 pub use name::Schema;

@@ -12,12 +12,12 @@ use super::batch::{Decoded, Place};
 use super::letters::{Cause, Composed, Letters};
 use super::offsets::{Moves, Offsets};
 use super::passed_over::{PassedOver, Reason, Spot};
-use super::target::{self, Passed, Target, Work};
+use super::target::{self, Applied, Passed, Target, Work};
 use super::work::Error;
 use crate::catalog::Catalog;
 use crate::database::is_undefined;
+use crate::metrics;
 use crate::tables::Schema;
-use crate::{metrics, positions};
 
 /// Records that go into one transaction.
 #[derive(Debug, Default)]
@@ -81,7 +81,6 @@ pub(super) struct Writer {
     pub(super) catalog: Catalog,
     pub(super) letters: Letters,
     passed_over: PassedOver,
-    channel: String,
 }
 
 impl Writer {
@@ -91,7 +90,6 @@ impl Writer {
             offsets: Offsets::new(schema),
             catalog: Catalog::new(schema),
             passed_over: PassedOver::new(schema),
-            channel: positions::channel(schema),
             letters,
         }
     }
@@ -103,7 +101,9 @@ impl Writer {
     pub(super) async fn apply(&self, targets: &[Target], batch: &Batch) -> Result<bool, Error> {
         match self.commit(targets, batch, Grain::Batch).await {
             // Which of the events it was is found out one by one.
-            Err(Error::Target(error)) if error.is_refusal() => self.commit(targets, batch, Grain::Event).await,
+            Err(Error::Target(error)) if error.is_refusal() => {
+                self.commit(targets, batch, Grain::Event).await
+            }
             result => result,
         }
     }
@@ -143,7 +143,7 @@ impl Writer {
         for target in of(|work| matches!(work, Work::Statements(_))) {
             is_stopped |= self.run(&mut transaction, target, batch, &healed).await?;
         }
-        self.notify(&mut transaction).await?;
+        self.offsets.announce(&mut transaction).await?;
         if !judged.letters.is_empty() {
             // Before the offsets have moved past them: rather twice than never.
             self.letters.send(judged.letters).await.map_err(Error::Letters)?;
@@ -155,12 +155,6 @@ impl Writer {
         Ok(is_stopped)
     }
 
-    /// Whoever waits for a place looks again, once this is committed.
-    async fn notify(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        sqlx::query("SELECT pg_notify($1, '')").bind(&self.channel).execute(connection).await?;
-        Ok(())
-    }
-
     async fn judge(
         &self,
         transaction: &mut Transaction<'_, Postgres>,
@@ -170,48 +164,51 @@ impl Writer {
         judged: &mut Judged,
     ) -> Result<(), Error> {
         let mut count = 0;
-        let size = if grain == Grain::Batch { events.len().max(1) } else { 1 };
-        for events in events.chunks(size) {
-            let mut savepoint = match grain {
-                Grain::Batch => None,
-                Grain::Event => Some(transaction.begin().await?),
-            };
-            let connection: &mut PgConnection = match &mut savepoint {
-                Some(savepoint) => savepoint,
-                None => transaction,
-            };
-            match target.apply(connection, events).await {
-                Ok(done) => {
-                    count += done.count;
-                    for (index, passed) in done.passed {
-                        let record = &events[index].record;
-                        let reason = match passed {
-                            Passed::Duplicate => Reason::Duplicate,
-                            Passed::Hole(gap) => {
-                                judged.letters.push(self.letters.compose(record, Cause::Waits, &gap));
-                                Reason::Hole
+        match grain {
+            Grain::Batch => {
+                let done = target.apply(transaction, events).await?;
+                count += done.count;
+                self.note(events, &done, judged);
+            }
+            Grain::Event => {
+                for event in events.chunks(1) {
+                    let mut savepoint = transaction.begin().await?;
+                    match target.apply(&mut savepoint, event).await {
+                        Ok(done) => {
+                            savepoint.commit().await?;
+                            count += done.count;
+                            self.note(event, &done, judged);
+                        }
+                        Err(error) if error.is_refusal() => {
+                            savepoint.rollback().await?;
+                            for event in event {
+                                let letter = self.letters.compose(&event.record, Cause::Refused, &error);
+                                judged.letters.push(letter);
+                                judged.passed.push((event.record.spot(), Reason::Hole));
                             }
-                        };
-                        judged.passed.push((record.spot(), reason));
-                    }
-                    if let Some(savepoint) = savepoint {
-                        savepoint.commit().await?;
-                    }
-                }
-                Err(error) => {
-                    let Some(savepoint) = savepoint.filter(|_| error.is_refusal()) else {
-                        return Err(error.into());
-                    };
-                    savepoint.rollback().await?;
-                    for event in events {
-                        judged.letters.push(self.letters.compose(&event.record, Cause::Refused, &error));
-                        judged.passed.push((event.record.spot(), Reason::Hole));
+                        }
+                        Err(error) => return Err(error.into()),
                     }
                 }
             }
         }
         judged.counts.push((target.generation().projection.to_string(), count));
         Ok(())
+    }
+
+    /// What rows have passed over, and the letters of those that wait.
+    fn note(&self, events: &[&Decoded], done: &Applied, judged: &mut Judged) {
+        for (index, passed) in &done.passed {
+            let record = &events[*index].record;
+            let reason = match passed {
+                Passed::Duplicate => Reason::Duplicate,
+                Passed::Hole(gap) => {
+                    judged.letters.push(self.letters.compose(record, Cause::Waits, gap));
+                    Reason::Hole
+                }
+            };
+            judged.passed.push((record.spot(), reason));
+        }
     }
 
     /// Runs an SQL projection's statements. `true`: one was refused, so it is stopped where it was.
@@ -255,8 +252,7 @@ impl Writer {
         let mut back = Moves::new();
         for event in events[end..].iter().rev() {
             let reading = (target.generation().clone(), event.record.place.clone());
-            if let Some((old, new)) = batch.moves.get(&reading).filter(|(old, _)| event.record.offset >= *old) {
-                debug_assert!(old <= &event.record.offset);
+            if let Some((_, new)) = batch.moves.get(&reading).filter(|(old, _)| event.record.offset >= *old) {
                 back.insert(reading, (*new, event.record.offset));
             }
         }
@@ -280,11 +276,7 @@ impl Writer {
 }
 
 /// Those that a target has passed by before this batch.
-fn behind<'a>(
-    events: &[&'a Decoded],
-    batch: &Batch,
-    target: &Target,
-) -> impl Iterator<Item = &'a Decoded> {
+fn behind<'a>(events: &[&'a Decoded], batch: &Batch, target: &Target) -> impl Iterator<Item = &'a Decoded> {
     let is_behind = |event: &&&Decoded| {
         let reading = (target.generation().clone(), event.record.place.clone());
         target.reads(&event.record.place)

@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::batch::Place;
 use crate::catalog::Generation;
+use crate::positions;
 use crate::tables::{OFFSETS, Schema};
 
 /// A partition as one generation reads it.
@@ -23,12 +24,13 @@ const COLUMNS: &str = "projection, generation, topic, partition";
 #[derive(Debug, Clone)]
 pub(crate) struct Offsets {
     table: String,
+    channel: String,
 }
 
 impl Offsets {
     /// That of `schema`.
     pub(crate) fn new(schema: &Schema) -> Offsets {
-        Offsets { table: schema.table(OFFSETS) }
+        Offsets { table: schema.table(OFFSETS), channel: positions::channel(schema) }
     }
 
     /// The next offset of each: 0 where nothing was read yet. Makes the rows that [`Offsets::advance`] changes. The caller
@@ -77,7 +79,9 @@ impl Offsets {
             (generation, Place { topic: topic.into(), partition })
         };
         let rows = rows.into_iter();
-        Ok(rows.map(|(name, number, topic, partition, next)| (reading(name, number, topic, partition), next)).collect())
+        Ok(rows
+            .map(|(name, number, topic, partition, next)| (reading(name, number, topic, partition), next))
+            .collect())
     }
 
     /// Takes the locks of a partition without moving anything, and says where the live projections are in it.
@@ -127,6 +131,12 @@ impl Offsets {
             .execute(connection)
             .await?;
         Ok(usize::try_from(done.rows_affected()).is_ok_and(|moved| moved == moves.len()))
+    }
+
+    /// Whoever waits for a place looks again, once this is committed.
+    pub(crate) async fn announce(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        sqlx::query("SELECT pg_notify($1, '')").bind(&self.channel).execute(connection).await?;
+        Ok(())
     }
 }
 

@@ -51,9 +51,8 @@ impl PassedOver {
         ranges: &[(Place, i64, i64)],
     ) -> Result<BTreeSet<Spot>, sqlx::Error> {
         let table = &self.table;
-        let select = format!(
-            "SELECT p.topic, p.partition, p.\"offset\" FROM {table} AS p JOIN {RANGES} ON {WITHIN}"
-        );
+        let select =
+            format!("SELECT p.topic, p.partition, p.\"offset\" FROM {table} AS p JOIN {RANGES} ON {WITHIN}");
         self.spots(connection, select, ranges).await
     }
 
@@ -78,7 +77,8 @@ impl PassedOver {
     ) -> Result<BTreeSet<Spot>, sqlx::Error> {
         let topics: Vec<String> = ranges.iter().map(|(place, _, _)| place.topic.to_string()).collect();
         let partitions: Vec<i32> = ranges.iter().map(|(place, _, _)| place.partition).collect();
-        let (from, until): (Vec<i64>, Vec<i64>) = ranges.iter().map(|(_, from, until)| (*from, *until)).unzip();
+        let (from, until): (Vec<i64>, Vec<i64>) =
+            ranges.iter().map(|(_, from, until)| (*from, *until)).unzip();
         let rows: Vec<(String, i32, i64)> = sqlx::query_as(AssertSqlSafe(sql))
             .bind(&topics)
             .bind(&partitions)

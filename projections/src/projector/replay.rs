@@ -1,8 +1,11 @@
 //! Applying an event once more that went to the dead letters.
 //!
 //! The event is not sent again, since the event topics are the truth: it is read from where it stands, and folded onto
-//! its row if it is the row's next one. The transaction holds the lock of the partition's offset, as each of the
-//! projector's does, so neither reads a row that the other one changes. The offset stays.
+//! its row if it is the row's next one. The transaction holds the locks of the partition's places, as each of the
+//! projector's and the builder's does, so neither reads a row that the other one changes. The places stay.
+//!
+//! An event that its row has taken is no longer passed over: every other projection that has come past it is given it in
+//! the same transaction, also one that is being built. Those that come to it later read it by themselves.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,18 +14,22 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
-use sqlx::{Connection as _, PgPool};
+use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 use writ_model::{Model, Models};
 use writ_producers::dead_letter::Origin;
 use writ_producers::kafka::Options as KafkaOptions;
 use writ_producers::registry::Registry;
 use writ_producers::topics::Topics;
 
+use super::batch::Decoded;
 use super::batch::{self, Decoder, Record};
 use super::offsets::Offsets;
-use super::rows::{self, Rows};
+use super::passed_over::PassedOver;
+use super::target::{self, Passed, Target, Work};
+use crate::catalog::{Catalog, Entry, Generation, State};
 use crate::database::{is_undefined, projector_pool};
-use crate::tables::{Schema, Table};
+use crate::declared::Declaration;
+use crate::tables::Schema;
 use crate::{InvalidOptions, Options};
 
 /// Limit of reading one event.
@@ -52,8 +59,8 @@ pub enum Error {
     /// The projector has never run.
     #[error("there are no tables yet; a server with the role projector makes them")]
     NoTables,
-    /// A row is not what the projector writes.
-    #[error("a row can't be read: {0}")]
+    /// A row is not what the projector writes, or a projection can't be given the event.
+    #[error("the event can't be applied: {0}")]
     Row(String),
     /// The registry doesn't answer.
     #[error(transparent)]
@@ -61,6 +68,15 @@ pub enum Error {
     /// PostgreSQL doesn't answer in time.
     #[error("PostgreSQL doesn't answer within {} s", TRANSACTION_LIMIT.as_secs())]
     TimedOut,
+}
+
+impl From<target::Error> for Error {
+    fn from(error: target::Error) -> Error {
+        match error {
+            target::Error::Database(error) => Error::Database(error),
+            other => Error::Row(other.to_string()),
+        }
+    }
 }
 
 /// What became of an event.
@@ -78,7 +94,9 @@ pub enum Replayed {
 pub struct Replay {
     pool: PgPool,
     schema: Schema,
+    catalog: Catalog,
     offsets: Offsets,
+    passed_over: PassedOver,
     decoder: Decoder,
     models: Arc<Models>,
     topics: Topics,
@@ -114,7 +132,9 @@ impl Replay {
             .create()?;
         Ok(Replay {
             pool: projector_pool(options)?,
+            catalog: Catalog::new(&schema),
             offsets: Offsets::new(&schema),
+            passed_over: PassedOver::new(&schema),
             decoder: Decoder::new(registry, &models, &topics),
             schema,
             models,
@@ -134,9 +154,9 @@ impl Replay {
     /// A server is away; nothing was tried.
     pub async fn apply(&self, origin: &Origin) -> Result<Replayed, Error> {
         let refused = |reason: String| Ok(Replayed::Refused(reason));
-        let Some(model) = self.model(origin) else {
+        if self.model(origin).is_none() {
             return refused(format!("no model has the topic {}", origin.topic));
-        };
+        }
         let Some(record) = self.fetch(origin).await? else {
             return refused("its topic doesn't have it any more".into());
         };
@@ -145,34 +165,97 @@ impl Replay {
             Err((_, batch::Error::Registry(error))) => return Err(Error::Registry(error)),
             Err((_, batch::Error::Undecodable(error))) => return refused(chain(&error)),
         };
-        let rows = Rows::new(model.clone(), Table::derive(&self.schema, model));
-        let work = async {
-            let mut connection = self.pool.acquire().await?;
-            let mut transaction = connection.begin().await?;
-            match self.offsets.hold(&mut transaction, &event.record.place).await? {
-                Some(next) if next > event.record.offset => {}
-                _ => {
-                    return refused("the projector hasn't come there yet, and will read it by itself".into());
-                }
-            }
-            let done = match rows.apply(&mut transaction, std::slice::from_ref(&event)).await {
-                Ok(done) => done,
-                Err(error) if error.is_refusal() => return refused(chain(&error)),
-                Err(rows::Error::Database(error)) => return Err(error.into()),
-                Err(error @ rows::Error::Row { .. }) => return Err(Error::Row(error.to_string())),
-            };
-            transaction.commit().await?;
-            Ok(match (done.gaps.first(), done.count) {
-                (Some((_, gap)), _) => Replayed::Refused(gap.to_string()),
-                (None, 0) => Replayed::AlreadyThere,
-                (None, _) => Replayed::Applied,
-            })
-        };
+        let work = self.give(&event);
         match tokio::time::timeout(TRANSACTION_LIMIT, work).await {
             Ok(Err(Error::Database(error))) if is_undefined(&error) => Err(Error::NoTables),
             Ok(result) => result,
             Err(_) => Err(Error::TimedOut),
         }
+    }
+
+    /// In one transaction: to the rows, and if they take it, to the others.
+    async fn give(&self, event: &Decoded) -> Result<Replayed, Error> {
+        let record = &event.record;
+        let mut connection = self.pool.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        let entries = self.catalog.hold(&mut transaction).await?;
+        let places = self.offsets.hold(&mut transaction, &record.place).await?;
+        let is_past =
+            |generation: &Generation| places.get(generation).is_some_and(|next| *next > record.offset);
+        let targets: Vec<(Target, State)> =
+            Declaration::all(&self.models).iter().flat_map(|one| self.targets(one, &entries)).collect();
+        let past = |target: &Target| target.reads(&record.place) && is_past(target.generation());
+        let judge = targets.iter().find(|(target, state)| {
+            *state == State::Live && matches!(target.work(), Work::Rows(_)) && past(target)
+        });
+        let Some((judge, _)) = judge else {
+            return Ok(Replayed::Refused(
+                "the projector hasn't come there yet, and will read it by itself".into(),
+            ));
+        };
+        let done = match judge.apply(&mut transaction, &[event]).await {
+            Ok(done) => done,
+            Err(error) if error.is_refusal() => return Ok(Replayed::Refused(chain(&error))),
+            Err(error) => return Err(error.into()),
+        };
+        if let Some((_, passed)) = done.passed.first() {
+            return Ok(match passed {
+                Passed::Hole(gap) => Replayed::Refused(gap.to_string()),
+                Passed::Duplicate => Replayed::AlreadyThere,
+            });
+        }
+        let spot = (record.place.clone(), record.offset, record.offset + 1);
+        self.passed_over.reopen(&mut transaction, &[spot]).await?;
+        for (target, _) in &targets {
+            if past(target) && target.generation() != judge.generation() {
+                self.catch_up(&mut transaction, target, event).await?;
+            }
+        }
+        self.offsets.announce(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(Replayed::Applied)
+    }
+
+    /// The generations of a projection that follow the events, as it is declared now.
+    fn targets(&self, declaration: &Declaration, entries: &[Entry]) -> Vec<(Target, State)> {
+        let fingerprint = declaration.fingerprint();
+        let is_ours = |entry: &&Entry| {
+            &*entry.generation.projection == declaration.name()
+                && entry.fingerprint == fingerprint
+                && entry.state != State::Stopped
+        };
+        let target = |entry: &Entry| {
+            let schema = match entry.state {
+                State::Building => self.schema.next(),
+                State::Live | State::Stopped => self.schema.clone(),
+            };
+            (Target::new(declaration, &self.topics, &schema, entry.generation.number), entry.state)
+        };
+        entries.iter().filter(is_ours).map(target).collect()
+    }
+
+    /// Gives an event to a projection that has passed it by.
+    async fn catch_up(
+        &self,
+        transaction: &mut Transaction<'_, Postgres>,
+        target: &Target,
+        event: &Decoded,
+    ) -> Result<(), Error> {
+        let mut savepoint = transaction.begin().await?;
+        let applied = match target.work() {
+            Work::Log(log) => log.complete(&mut savepoint, event).await.map_err(target::Error::Database),
+            Work::Rows(_) | Work::Statements(_) => target.apply(&mut savepoint, &[event]).await.map(|_| ()),
+        };
+        match applied {
+            Ok(()) => savepoint.commit().await?,
+            Err(target::Error::Statement { source, .. }) => {
+                savepoint.rollback().await?;
+                let at = event.record.origin().to_string();
+                self.catalog.stop(transaction, target.generation(), &source.to_string(), &at).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     async fn fetch(&self, origin: &Origin) -> Result<Option<Record>, Error> {

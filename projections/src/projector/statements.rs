@@ -23,7 +23,11 @@ impl Statements {
     }
 
     /// Runs the statement for an event, if there is one.
-    pub(crate) async fn apply(&self, connection: &mut PgConnection, event: &Decoded) -> Result<(), sqlx::Error> {
+    pub(crate) async fn apply(
+        &self,
+        connection: &mut PgConnection,
+        event: &Decoded,
+    ) -> Result<(), sqlx::Error> {
         let declared = event.event();
         let is_for = |model: &str, name: &str| model == event.model.name && name == declared.name;
         let Some(statement) =
@@ -47,7 +51,8 @@ impl Statements {
             sql.push_str(&format!("(${}::text)::{ty}", values.len()));
         }
         sqlx::query(AssertSqlSafe(self.search_path.as_str())).execute(&mut *connection).await?;
-        let bound = values.into_iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, value| query.bind(value));
+        let bound =
+            values.into_iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, value| query.bind(value));
         bound.execute(connection).await?;
         Ok(())
     }

@@ -165,7 +165,8 @@ fn is_refused(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
             // Connection, authorization, resources, rollback (deadlock), object in use, operator, system. A statement that
             // takes too long is cancelled as an operator would, and is to blame.
-            let is_passing = ["08", "28", "53", "40", "55", "57", "58"].iter().any(|class| code.starts_with(class));
+            let is_passing =
+                ["08", "28", "53", "40", "55", "57", "58"].iter().any(|class| code.starts_with(class));
             !is_passing || code == "57014"
         }),
         sqlx::Error::Encode(_) => true,

@@ -15,10 +15,9 @@
 //! builds, and takes the place of the live one with the swap.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use writ_producers::topics::Topics;
 
 use super::requests::{Progress, Request};
 use super::source::{Places, Source};
@@ -31,7 +30,7 @@ use crate::projector::letters::{Cause, Composed};
 use crate::projector::offsets::{Moves, Reading};
 use crate::projector::passed_over::{PassedOver, Reason, Spot};
 use crate::projector::target::{self, Passed, Target};
-use crate::tables::{PASSED_OVER, PROJECTIONS, Schema, literal};
+use crate::tables::{self, OFFSETS, PASSED_OVER, PROJECTIONS, Schema, literal};
 
 /// Most events of one transaction.
 pub(super) const MAX_EVENTS: usize = 5_000;
@@ -42,7 +41,6 @@ pub(super) struct Build {
     pub(super) kind: Kind,
     /// The name of its table, in whatever schema.
     pub(super) table: String,
-    fingerprint: String,
     /// The projections at whose places it ends.
     judges: Vec<String>,
     target: Target,
@@ -80,7 +78,11 @@ impl Build {
             }
             run(&mut transaction, format!("CREATE SCHEMA IF NOT EXISTS {}", next.quoted())).await?;
             run(&mut transaction, format!("DROP TABLE IF EXISTS {}", next.table(&table))).await?;
-            crate::tables::make(&mut transaction, next, declaration).await?;
+            tables::make_bare(&mut transaction, next, declaration).await?;
+            if declaration.kind() == Kind::Sql {
+                // Its statements may need them to find their rows; those of the others are made faster at the end.
+                tables::index(&mut transaction, next, declaration).await?;
+            }
             let comment = literal(&mark(&generation, &request.fingerprint));
             run(&mut transaction, format!("COMMENT ON TABLE {} IS {comment}", next.table(&table))).await?;
             if declaration.kind() == Kind::Model {
@@ -101,7 +103,6 @@ impl Build {
         let mut build = Build {
             target: Target::new(declaration, &tools.topics, next, generation.number),
             kind: declaration.kind(),
-            fingerprint: request.fingerprint,
             judges: judges.into_iter().collect(),
             generation,
             table,
@@ -121,7 +122,7 @@ impl Build {
         connection: &mut PgConnection,
         hold: bool,
     ) -> Result<Option<Places>, sqlx::Error> {
-        let (catalog, offsets) = (tools.schema.table(PROJECTIONS), tools.schema.table(crate::tables::OFFSETS));
+        let (catalog, offsets) = (tools.schema.table(PROJECTIONS), tools.schema.table(OFFSETS));
         let lock = if hold { "FOR UPDATE OF place" } else { "" };
         let select = format!(
             "SELECT projection, topic, partition, next FROM {offsets} AS place \
@@ -211,7 +212,7 @@ impl Build {
                     Ok(applied) => applied.count,
                     Err(target::Error::Statement { index, source }) => {
                         let at = events[index].record.origin().to_string();
-                        return Err(Fault::Refused { at, source: Box::new(source) });
+                        return Err(Fault::Refused { at, source });
                     }
                     Err(error) => return Err(error.into()),
                 }
@@ -318,7 +319,7 @@ async fn decode(tools: &Tools, records: Vec<Record>) -> Result<Decodeds, Fault> 
         match tools.decoder.decode(record).await {
             Ok(event) => decoded.events.push(event),
             Err((record, batch::Error::Undecodable(error))) => decoded.undecodable.push((record, error)),
-            Err((_, batch::Fault::Registry(error))) => return Err(Fault::Registry(error)),
+            Err((_, batch::Error::Registry(error))) => return Err(Fault::Registry(error)),
         }
     }
     Ok(decoded)

@@ -19,7 +19,7 @@ pub(super) async fn finish(
     declared: &HashMap<String, Declaration>,
 ) -> Result<(), Fault> {
     if let Some(declaration) = declared.get(&*build.generation.projection) {
-        let _ = (declaration, tables::EVENT_LOG);
+        tables::index(connection, &tools.next, declaration).await?;
     }
     // Rows that were changed often have left old versions behind.
     run(connection, format!("VACUUM (ANALYZE) {}", tools.next.table(&build.table))).await?;

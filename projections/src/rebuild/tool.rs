@@ -1,12 +1,16 @@
 //! Looking at the projections, and asking for builds: what the tools use. Nothing here builds.
 
+use rdkafka::error::KafkaError;
 use sqlx::{AssertSqlSafe, Connection as _, PgPool, Row as _};
+use writ_producers::kafka;
 
+use super::lag::{self, Lags};
 use super::requests::{Demanded, Requests};
 use super::{Error, presence};
 use crate::catalog::State;
 use crate::database::{is_undefined, tool_pool};
-use crate::tables::{PROJECTIONS, Schema};
+use crate::projector::batch::Place;
+use crate::tables::{OFFSETS, PROJECTIONS, Schema};
 use crate::{InvalidOptions, Options};
 
 /// A projection as it is read, and its build, if there is one.
@@ -87,6 +91,7 @@ pub struct Projections {
     pool: PgPool,
     schema: Schema,
     catalog: String,
+    offsets: String,
     requests: Requests,
 }
 
@@ -100,6 +105,7 @@ impl Projections {
         Ok(Projections {
             pool: tool_pool(options)?,
             catalog: schema.table(PROJECTIONS),
+            offsets: schema.table(OFFSETS),
             requests: Requests::new(&schema),
             schema,
         })
@@ -179,6 +185,32 @@ impl Projections {
             }
             _ => Followed::Gone,
         })
+    }
+
+    /// How many events each of them doesn't have yet, by name.
+    ///
+    /// # Errors
+    /// PostgreSQL or Kafka doesn't answer.
+    pub async fn lags(&self, kafka: &kafka::Options) -> Result<Lags, Error> {
+        let select = format!(
+            "SELECT name, topic, partition, next FROM {} AS read JOIN {} AS place ON name = projection \
+             AND read.generation = place.generation WHERE state <> 'building'",
+            self.catalog, self.offsets
+        );
+        let rows: Vec<(String, String, i32, i64)> =
+            match sqlx::query_as(AssertSqlSafe(select)).fetch_all(&self.pool).await {
+                Ok(rows) => rows,
+                Err(error) if is_undefined(&error) => return Ok(Lags::new()),
+                Err(error) => return Err(error.into()),
+            };
+        let reached = rows
+            .into_iter()
+            .map(|(name, topic, partition, next)| (name, Place { topic: topic.into(), partition }, next))
+            .collect();
+        let options = kafka.clone();
+        // librdkafka blocks, so not on the runtime's own threads.
+        let asked = tokio::task::spawn_blocking(move || lag::lags(&options, &reached)).await;
+        Ok(asked.unwrap_or(Err(KafkaError::Canceled))?)
     }
 
     /// Whether a server is there that builds.

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use super::derive::{Column, FIXED, Table};
 use super::ensure::Error;
 use super::name::{Schema, quote};
-use super::rename;
+use super::{indexes, rename};
 
 /// A field's type was changed since its column was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,14 +24,11 @@ impl fmt::Display for Retyped {
     }
 }
 
-/// Makes a table that isn't there, with its indexes.
+/// Makes a table that isn't there, without its indexes.
 pub(super) async fn create(connection: &mut PgConnection, table: &Table) -> Result<(), sqlx::Error> {
     run(connection, table.create()).await?;
     for comment in table.columns.iter().filter_map(|column| table.comment(column)) {
         run(connection, comment).await?;
-    }
-    for (_, create) in table.create_indexes() {
-        run(connection, create).await?;
     }
     Ok(())
 }
@@ -44,7 +41,10 @@ struct Present {
 }
 
 /// The columns of a table by name.
-async fn columns(connection: &mut PgConnection, table: &str) -> Result<HashMap<String, Present>, sqlx::Error> {
+async fn columns(
+    connection: &mut PgConnection,
+    table: &str,
+) -> Result<HashMap<String, Present>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT attname::text, format_type(atttypid, atttypmod), col_description(attrelid, attnum) FROM pg_attribute \
          WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
@@ -60,30 +60,7 @@ async fn columns(connection: &mut PgConnection, table: &str) -> Result<HashMap<S
         .collect()
 }
 
-/// Creates the missing indexes, and drops those of ours that are no longer derived: they cost time, and one that was
-/// made for a bounded text would refuse a longer one.
-async fn bring_indexes(connection: &mut PgConnection, schema: &Schema, table: &Table) -> Result<(), Error> {
-    let wanted = table.create_indexes();
-    let sql = format!(
-        "SELECT indexname::text FROM pg_indexes WHERE schemaname = {} AND tablename = $1",
-        schema.literal()
-    );
-    let present: Vec<String> =
-        sqlx::query_scalar(AssertSqlSafe(sql)).bind(&table.name).fetch_all(&mut *connection).await?;
-    let ours = super::name::index_prefix(&table.name);
-    for name in present.iter().filter(|name| name.starts_with(&ours)) {
-        if !wanted.iter().any(|(derived, _)| derived == name) {
-            run(connection, format!("DROP INDEX {}", schema.table(name))).await?;
-            tracing::info!(db.index = name, "index is dropped: it is no longer declared");
-        }
-    }
-    for (_, create) in wanted.iter().filter(|(name, _)| !present.contains(name)) {
-        run(connection, create.clone()).await?;
-    }
-    Ok(())
-}
-
-/// Renames and adds columns and indexes. `Some`: it can't be brought there; the caller rolls back what was changed.
+/// Renames and adds columns. Its other indexes are [`super::keep_indexes`]'s. `Some`: it can't be brought there; the caller rolls back what was changed.
 pub(super) async fn alter(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -113,7 +90,7 @@ pub(super) async fn alter(
             run(connection, statement).await?;
         }
     }
-    bring_indexes(connection, schema, table).await?;
+    indexes::drop_refusing(connection, schema, table).await?;
     Ok(None)
 }
 

@@ -1,14 +1,14 @@
-//! The table of a model: columns, types and indexes.
+//! The table of a model or of an SQL projection: its columns and their types.
 
-use writ_model::{Field, Model, Type, Value};
+use writ_model::declaration::Projection;
+use writ_model::{Field, Model, Value};
 
+use super::indexes::{self, Index};
 use super::kind::{self, Kind};
 use super::name::{self, Schema, literal, quote};
 use super::rename::History;
 
-/// Most bytes of an index entry, below PostgreSQL's limit of about 2,700.
-const MAX_ENTRY: u64 = 2600;
-/// Names of the columns that every table has, with their types.
+/// Names of the columns that the table of every model has, with their types.
 pub(super) const FIXED: [(&str, &str); 5] = [
     ("id", "uuid"),
     ("version", "bigint"),
@@ -33,6 +33,16 @@ pub struct Column {
 }
 
 impl Column {
+    fn of_projection(field: &Field) -> Column {
+        Column {
+            field: field.name.clone(),
+            name: name::projection_column(&field.name),
+            kind: Kind::of(&field.ty),
+            backfill: None,
+            history: History::default(),
+        }
+    }
+
     fn of(field: &Field) -> Column {
         let default = field.default.as_ref().filter(|_| !field.optional);
         Column {
@@ -57,10 +67,10 @@ impl Column {
     }
 }
 
-/// The table of a model.
+/// The table of a model or of an SQL projection.
 #[derive(Debug, Clone)]
 pub struct Table {
-    /// The model's name.
+    /// The name of the model or the projection.
     pub(crate) model: String,
     /// The table's name, not qualified.
     pub(crate) name: String,
@@ -68,14 +78,13 @@ pub struct Table {
     pub(crate) qualified: String,
     /// In declared order.
     pub(crate) columns: Vec<Column>,
+    /// Columns that make an order total: `id`, or what identifies a projection's row. They are never null.
+    pub(crate) key: Vec<String>,
+    /// It has the [`FIXED`] columns: it is a model's.
+    pub(crate) is_model: bool,
+    /// The columns that `q=` searches.
+    pub(crate) search: Vec<String>,
     indexes: Vec<Index>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Index {
-    columns: Vec<String>,
-    /// A hash index takes texts of any length, for equality only.
-    hash: bool,
 }
 
 impl Table {
@@ -87,7 +96,28 @@ impl Table {
             qualified: schema.table(&name),
             name,
             columns: model.fields.values().map(Column::of).collect(),
-            indexes: indexes(model),
+            key: vec!["id".into()],
+            is_model: true,
+            search: searched(model.fields.values(), &model.search).map(|name| name::column(name)).collect(),
+            indexes: indexes::of_model(model),
+        }
+    }
+
+    /// Derives the table of `projection` in `schema`. Its columns are called as the fields are, since the statements name
+    /// them; those of the key are never null, all others may be.
+    pub fn of_projection(schema: &Schema, projection: &Projection) -> Table {
+        let name = name::table(&projection.name);
+        Table {
+            model: projection.name.clone(),
+            qualified: schema.table(&name),
+            name,
+            columns: projection.fields.values().map(Column::of_projection).collect(),
+            key: projection.key.iter().map(|name| name::projection_column(name)).collect(),
+            is_model: false,
+            search: searched(projection.fields.values(), &[])
+                .map(|name| name::projection_column(name))
+                .collect(),
+            indexes: indexes::of_projection(projection),
         }
     }
 
@@ -96,14 +126,15 @@ impl Table {
         name::column(field)
     }
 
-    /// The statement that creates it.
+    /// The statement that creates it, without its indexes.
     pub fn create(&self) -> String {
-        let fixed = FIXED.iter().map(|(name, ty)| {
-            let key = if *name == "id" { " PRIMARY KEY" } else { " NOT NULL" };
-            format!("{} {ty}{key}", quote(name))
-        });
-        let columns: Vec<String> = fixed.chain(self.columns.iter().map(Column::definition)).collect();
-        format!("CREATE TABLE IF NOT EXISTS {} (\n    {}\n)", self.qualified, columns.join(",\n    "))
+        let fixed = if self.is_model { &FIXED[..] } else { &[] };
+        let fixed = fixed.iter().map(|(name, ty)| format!("{} {ty} NOT NULL", quote(name)));
+        let key: Vec<String> = self.key.iter().map(|name| quote(name)).collect();
+        let key = format!("PRIMARY KEY ({})", key.join(", "));
+        let columns = self.columns.iter().map(Column::definition);
+        let lines: Vec<String> = fixed.chain(columns).chain([key]).collect();
+        format!("CREATE TABLE IF NOT EXISTS {} (\n    {}\n)", self.qualified, lines.join(",\n    "))
     }
 
     /// The statements that add one column to the table as it was before.
@@ -141,19 +172,12 @@ impl Table {
     /// What its indexes were called before columns were renamed, and what they are called now. `before`: the earlier name
     /// of a column.
     pub(super) fn renamed_indexes(&self, before: impl Fn(&str) -> Option<String>) -> Vec<(String, String)> {
-        let name = |index: &Index, column: &dyn Fn(&String) -> String| {
-            let columns: Vec<String> = index.columns.iter().map(column).collect();
-            let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-            name::index(&self.name, &columns, index.hash)
-        };
-        self.indexes
+        let old = |column: &str| before(column).unwrap_or_else(|| column.to_owned());
+        let names = self
+            .indexes
             .iter()
-            .map(|index| {
-                let old = name(index, &|column| before(column).unwrap_or_else(|| column.clone()));
-                (old, name(index, &String::clone))
-            })
-            .filter(|(old, new)| old != new)
-            .collect()
+            .map(|index| (index.name(&self.name, old), index.name(&self.name, str::to_owned)));
+        names.filter(|(old, new)| old != new).collect()
     }
 
     /// The names of its indexes, each with the statement that creates it.
@@ -161,85 +185,27 @@ impl Table {
         self.indexes
             .iter()
             .map(|index| {
-                let names: Vec<&str> = index.columns.iter().map(String::as_str).collect();
-                let quoted: Vec<String> = names.iter().map(|name| quote(name)).collect();
-                let method = if index.hash { "USING hash " } else { "" };
-                let name = name::index(&self.name, &names, index.hash);
-                let columns = quoted.join(", ");
-                let create =
-                    format!("CREATE INDEX {} ON {} {method}({columns})", quote(&name), self.qualified);
+                let name = index.name(&self.name, str::to_owned);
+                let create = index.create(&name, self, false);
                 (name, create)
             })
             .collect()
     }
+
+    pub(super) fn indexes(&self) -> &[Index] {
+        &self.indexes
+    }
 }
 
-/// The natural key, each reference, each enum, and the declared lists.
-fn indexes(model: &Model) -> Vec<Index> {
-    let single = model
-        .fields
-        .values()
-        .filter(|field| field.key || matches!(field.ty, Type::Ref { .. } | Type::Enum(_)))
-        .map(|field| vec![field.name.clone()]);
-    let mut indexes: Vec<Index> = Vec::new();
-    for fields in single.chain(model.indexes.iter().cloned()) {
-        if let Some(index) = index(model, &fields)
-            && !indexes.contains(&index)
-        {
-            indexes.push(index);
-        }
-    }
-    indexes
-}
-
-/// An index entry that is too long would make PostgreSQL refuse the row, and the event is a fact. So a list ends before
-/// the first field that may not fit; if that is the first of the list, it gets a hash index.
-fn index(model: &Model, fields: &[String]) -> Option<Index> {
-    let mut columns = Vec::new();
-    let mut bytes = 0;
-    for name in fields {
-        // `id`, `created_at` and the other fixed columns may be part of a list.
-        let Some(field) = model.fields.get(name) else {
-            if FIXED.iter().any(|(fixed, _)| fixed == name) {
-                bytes += 16;
-                columns.push(name.clone());
-            }
-            continue;
-        };
-        if Kind::of(&field.ty) == Kind::Json {
-            break;
-        }
-        let column = name::column(name);
-        match most_bytes(&field.ty).map(|most| bytes + most).filter(|sum| *sum <= MAX_ENTRY) {
-            Some(sum) => {
-                bytes = sum;
-                columns.push(column);
-            }
-            None if columns.is_empty() => return Some(Index { columns: vec![column], hash: true }),
-            None => break,
-        }
-    }
-    (!columns.is_empty()).then_some(Index { columns, hash: false })
-}
-
-/// The size of the largest value; `None`: it has no bound.
-fn most_bytes(ty: &Type) -> Option<u64> {
-    match ty {
-        // Four bytes for a character.
-        Type::Text { max_length, .. } => max_length.and_then(|length| length.checked_mul(4)),
-        Type::Email => Some(4 * 254),
-        Type::Url => Some(2048),
-        Type::Enum(names) => names.iter().map(|name| name.len() as u64).max(),
-        Type::List { .. } | Type::Object(_) | Type::Json => None,
-        Type::Integer { .. }
-        | Type::Decimal { .. }
-        | Type::Boolean
-        | Type::Timestamp
-        | Type::Date
-        | Type::Duration
-        | Type::Uuid
-        | Type::Ref { .. } => Some(32),
-    }
+/// The declared names, or those of all text.
+fn searched<'a>(
+    fields: impl Iterator<Item = &'a Field>,
+    declared: &[String],
+) -> impl Iterator<Item = &'a str> {
+    let is_searched = |field: &&Field| {
+        Kind::of(&field.ty) == Kind::Text && (declared.is_empty() || declared.contains(&field.name))
+    };
+    fields.filter(is_searched).map(|field| field.name.as_str())
 }
 
 #[cfg(test)]

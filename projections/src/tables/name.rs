@@ -4,20 +4,10 @@
 const MAX_BYTES: usize = 63;
 /// Hexadecimal digits of a hash.
 const HASH: usize = 16;
-/// Columns that every table has, and those that PostgreSQL adds.
-const TAKEN: [&str; 11] = [
-    "id",
-    "version",
-    "deleted",
-    "created_at",
-    "updated_at",
-    "tableoid",
-    "xmin",
-    "cmin",
-    "xmax",
-    "cmax",
-    "ctid",
-];
+/// Columns that the table of every model has.
+const FIXED: [&str; 5] = ["id", "version", "deleted", "created_at", "updated_at"];
+/// Columns that PostgreSQL adds to every table.
+const SYSTEM: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
 /// A name as an SQL identifier.
 pub(crate) fn quote(name: &str) -> String {
@@ -29,20 +19,25 @@ pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// The name of a model's table. Names beginning with `writ_` are ours.
+/// The name of a model's or a projection's table. Names beginning with `writ_` are ours.
 pub(super) fn table(model: &str) -> String {
     if model.starts_with("writ_") { with_hash(model) } else { fit(model) }
 }
 
-/// The name of a field's column.
+/// The name of a model's field's column.
 pub(super) fn column(field: &str) -> String {
-    if TAKEN.contains(&field) { with_hash(field) } else { fit(field) }
+    if FIXED.contains(&field) { with_hash(field) } else { projection_column(field) }
+}
+
+/// The name of a projection's column: its statements call it as it is declared.
+pub(super) fn projection_column(field: &str) -> String {
+    if SYSTEM.contains(&field) { with_hash(field) } else { fit(field) }
 }
 
 /// The name of an index. The point can't stand in a model's name, so it never is a table's name, and no two lists of
-/// columns share one. Another kind of index on the same columns has another name, so it replaces the first.
-pub(super) fn index(table: &str, columns: &[&str], hash: bool) -> String {
-    let kind = if hash { "#" } else { "" };
+/// columns share one. `kind` is a sign that can't stand in a column's name: another kind of index on the same columns has
+/// another name, so it replaces the first.
+pub(super) fn index(table: &str, columns: &[&str], kind: &str) -> String {
     fit(&format!("{}{}{kind}", index_prefix(table), columns.join(".")))
 }
 
@@ -82,7 +77,7 @@ impl Schema {
         Schema { name: fit(name) }
     }
 
-    /// The schema beside it in which tables are built.
+    /// The schema in which tables are built that are to take the place of those in this one.
     pub(crate) fn next(&self) -> Schema {
         Schema::new(&format!("{}_next", self.name))
     }
@@ -117,6 +112,9 @@ mod tests {
     fn names_that_are_taken_or_too_long_get_a_hash() {
         assert_eq!(column("number"), "number");
         assert!(column("xmin").starts_with("xmin_"));
+        assert!(column("version").starts_with("version_"));
+        assert_eq!(projection_column("version"), "version");
+        assert!(projection_column("xmin").starts_with("xmin_"));
         assert_ne!(table("writ_offsets"), "writ_offsets");
         let long = "a".repeat(80);
         assert_eq!(column(&long).len(), MAX_BYTES);
@@ -132,6 +130,7 @@ mod tests {
 
     #[test]
     fn indexes_of_different_columns_differ() {
-        assert_ne!(index("a", &["b_c"], false), index("a_b", &["c"], false));
+        assert_ne!(index("a", &["b_c"], ""), index("a_b", &["c"], ""));
+        assert_ne!(index("a", &["b"], ""), index("a", &["b"], "#"));
     }
 }

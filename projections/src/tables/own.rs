@@ -77,15 +77,13 @@ async fn migrate(connection: &mut PgConnection, schema: &Schema) -> Result<(), s
     let before = "writ_offsets_1";
     run(connection, format!("ALTER TABLE {offsets} RENAME TO {before}")).await?;
     // Its index would keep the name that the new one's gets.
-    run(connection, format!("ALTER TABLE {} DROP CONSTRAINT writ_offsets_pkey", schema.table(before))).await?;
+    run(connection, format!("ALTER TABLE {} DROP CONSTRAINT writ_offsets_pkey", schema.table(before)))
+        .await?;
     create(connection, schema).await?;
     let model = "substring(topic FROM '[^.]*$')";
     let old = schema.table(before);
-    run(
-        connection,
-        format!("INSERT INTO {offsets} SELECT {model}, 1, topic, partition, next FROM {old}"),
-    )
-    .await?;
+    run(connection, format!("INSERT INTO {offsets} SELECT {model}, 1, topic, partition, next FROM {old}"))
+        .await?;
     run(
         connection,
         format!(
@@ -98,7 +96,10 @@ async fn migrate(connection: &mut PgConnection, schema: &Schema) -> Result<(), s
     run(connection, format!("DROP TABLE {old}")).await?;
     let update = format!("UPDATE {meta} SET value = $1 WHERE name = 'layout'");
     sqlx::query(AssertSqlSafe(update)).bind(LAYOUT).execute(connection).await?;
-    tracing::info!(db.schema = schema.quoted(), "the places of layout {BEFORE} are those of the models' rows now");
+    tracing::info!(
+        db.schema = schema.quoted(),
+        "the places of layout {BEFORE} are those of the models' rows now"
+    );
     Ok(())
 }
 

@@ -221,8 +221,15 @@ impl Stage {
         value: &[u8],
     ) -> Position {
         let (version, time) = (version.to_string(), at.to_string());
-        let headers =
-            [(header::TYPE, &*event.type_name), (header::VERSION, &*version), (header::TIME, &*time)];
+        let id = Uuid::new_v5(&aggregate, version.as_bytes()).to_string();
+        let headers = [
+            (header::ID, &*id),
+            (header::TYPE, &*event.type_name),
+            (header::VERSION, &*version),
+            (header::TIME, &*time),
+            (header::ACTOR, "somebody"),
+            (header::CORRELATION_ID, "chain"),
+        ];
         self.publish_record(model, &aggregate.to_string(), value, &headers).await
     }
 
