@@ -5,9 +5,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod dead_letters;
+mod layout;
 mod lists;
+mod log;
 mod outage;
 mod projector;
 mod stage;
+mod stopped;
 mod tables;
 mod values;

@@ -68,8 +68,36 @@ impl Database {
         let schema = format!("\"{}\"", self.options.schema.replace('"', "\"\""));
         let mut connection = PgConnection::connect(&self.options.url).await?;
         let sql = sql.replace("$schema", &schema);
-        sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await?;
+        // Several statements are one transaction.
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
         Ok(())
+    }
+
+    /// The rows that `sql` selects, in which `$schema` stands for the schema, as JSON texts.
+    pub(crate) async fn select(&self, sql: &str) -> Vec<serde_json::Value> {
+        let schema = format!("\"{}\"", self.options.schema.replace('"', "\"\""));
+        let sql =
+            format!("SELECT to_json(selected)::text FROM ({}) AS selected", sql.replace("$schema", &schema));
+        let mut connection = PgConnection::connect(&self.options.url).await.unwrap();
+        let rows: Vec<String> =
+            sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
+        rows.iter().map(|row| serde_json::from_str(row).unwrap()).collect()
+    }
+
+    /// The one number that `sql` selects.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        let rows = self.select(&format!("SELECT ({sql}) AS number")).await;
+        rows[0]["number"].as_i64().unwrap()
+    }
+
+    /// Returns once `sql` selects `number`.
+    pub(crate) async fn until(&self, sql: &str, number: i64) {
+        let reached = async {
+            while self.number(sql).await != number {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, reached).await.unwrap_or_else(|_| panic!("{sql} never is {number}"));
     }
 }
 
@@ -104,6 +132,11 @@ impl Stage {
 
     /// PostgreSQL by another way.
     pub(crate) async fn with_url(texts: &[&str], url: &str) -> Stage {
+        Stage::of(models(texts), url).await
+    }
+
+    /// Of models that are put together by hand.
+    pub(crate) async fn of(models: Arc<Models>, url: &str) -> Stage {
         let mut database = Database::new();
         database.options.url = url.to_owned();
         let kafka = kafka::Options {
@@ -112,7 +145,6 @@ impl Stage {
             partitions: 3,
             replication: 1,
         };
-        let models = models(texts);
         topics::ensure(&kafka, &models).await.unwrap();
         let topics = Topics::new(&kafka.topic_prefix);
         let registry = Registry::new(&registry::Options { url: variable("WRIT_REGISTRY_URL") }).unwrap();
@@ -248,6 +280,13 @@ impl Stage {
         let record = FutureRecord::to(&topic).key(key).payload(value).headers(owned);
         let delivery = self.producer.send(record, LIMIT).await.unwrap();
         Position { model: model.name.clone(), partition: delivery.partition, offset: delivery.offset }
+    }
+
+    /// How many partitions these stand in.
+    pub(crate) fn partitions_of(&self, positions: &[Position]) -> i64 {
+        let partitions: std::collections::BTreeSet<i32> =
+            positions.iter().map(|position| position.partition).collect();
+        i64::try_from(partitions.len()).unwrap()
     }
 
     /// Waits until the rows are there.
