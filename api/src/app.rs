@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use writ_model::Models;
 use writ_producers::commands::Commands;
 use writ_producers::readiness::Part;
+use writ_projections::history::History;
 use writ_projections::positions::Positions;
 use writ_projections::query::Queries;
 
@@ -28,6 +29,8 @@ pub struct Api {
     pub commands: Option<Commands>,
     /// The read models.
     pub queries: Queries,
+    /// The event log.
+    pub history: History,
     /// How far the read models are.
     pub positions: Positions,
     /// How long a query with `Writ-Position`, and a command with `?wait=projected`, wait for the read model.

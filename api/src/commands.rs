@@ -16,6 +16,7 @@ use writ_model::decide::Actor;
 use writ_model::{Command, Model, Models, Object};
 use writ_producers::commands::Accepted;
 use writ_producers::envelope::CommandRecord;
+use writ_projections::positions::Reads;
 
 use crate::app::App;
 use crate::middleware::Trace;
@@ -196,7 +197,7 @@ pub(crate) async fn finish(
     let projected = match wait {
         Wait::Projected => {
             let position = std::slice::from_ref(&committed.position);
-            Some(app.api.positions.wait(position, app.api.position_wait).await.is_ok())
+            Some(app.api.positions.wait(Reads::Rows, position, app.api.position_wait).await.is_ok())
         }
         Wait::Accepted | Wait::Committed => None,
     };

@@ -15,6 +15,7 @@ mod commands;
 mod docs;
 mod headers;
 mod health;
+mod history;
 pub mod metrics;
 mod middleware;
 pub mod openapi;

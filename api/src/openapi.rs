@@ -2,6 +2,7 @@
 
 mod components;
 mod examples;
+mod history;
 mod operations;
 
 use serde_json::{Map, Value as Json, json};
@@ -15,6 +16,8 @@ pub fn document(models: &Models) -> Json {
         operations::add_paths(models, model, &mut paths);
         components::add_model(model, &mut schemas);
     }
+    history::add_paths(models, &mut paths);
+    history::add_schemas(&mut schemas);
     operations::add_batch(models, &mut paths);
     operations::add_health(&mut paths);
     let tags: Vec<_> = models
@@ -28,6 +31,7 @@ pub fn document(models: &Models) -> Json {
             tag
         })
         .chain([
+            json!({ "name": "history", "description": "What happened." }),
             json!({ "name": "batch", "description": "Many commands in one request." }),
             json!({ "name": "health", "description": "For those who run the server." }),
         ])

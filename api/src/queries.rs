@@ -10,11 +10,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 use writ_model::{FieldError, Model, Models};
-use writ_projections::positions::NotReached;
+use writ_projections::positions::{NotReached, Reads};
 use writ_projections::query::{self, ListRequest};
 
 use crate::app::{App, Shared};
 use crate::headers;
+use crate::history;
 use crate::problem::{Kind, Problem};
 
 /// A row as the API shows it.
@@ -49,9 +50,13 @@ pub(crate) async fn one(
 ) -> Result<Response, Problem> {
     let Path((name, segment)) = path.map_err(invalid_path)?;
     let model = model(&app.api.models, &name)?;
-    no_parameters(&parameters(query)?)?;
+    let parameters = parameters(query)?;
     let id = model.parse_id(&segment).ok_or_else(|| no_id(&name, &segment))?;
-    wait(&app, &headers).await?;
+    if history::is_asked(&parameters) {
+        return history::past(&app, model, id, &parameters, &headers).await;
+    }
+    no_parameters(&parameters)?;
+    wait(&app, Reads::Rows, &headers).await?;
 
     let row = app.api.queries.get(model, id).await.map_err(unavailable)?;
     let row = row.ok_or_else(|| {
@@ -81,31 +86,36 @@ pub(crate) async fn list(
     let model = model(&app.api.models, &name)?;
     let request = ListRequest::parse(model, &parameters(query)?)
         .map_err(|errors| Problem::of_errors(Kind::InvalidQuery, errors))?;
-    wait(&app, &headers).await?;
+    wait(&app, Reads::Rows, &headers).await?;
 
     let page = app.api.queries.list(model, &request).await.map_err(unavailable)?;
     let list = List { items: page.items.into_iter().map(Item::from).collect(), next: page.next };
     Ok(([(CACHE_CONTROL, "private, no-cache")], Json(list)).into_response())
 }
 
-/// Waits until the read model has reached every `Writ-Position` of the request.
-async fn wait(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
+/// Waits until what the query reads has reached every `Writ-Position` of the request.
+pub(crate) async fn wait(app: &App, reads: Reads<'_>, headers: &HeaderMap) -> Result<(), Problem> {
     let positions = headers::positions(headers)?;
-    if positions.is_empty() {
-        return Ok(());
-    }
     if let Some(unknown) = positions.iter().find(|position| app.api.models.get(&position.model).is_none()) {
         return Err(
             Kind::InvalidHeader.because(format!("`Writ-Position`: there is no model `{}`.", unknown.model))
         );
     }
-    app.api.positions.wait(&positions, app.api.position_wait).await.map_err(|error| match error {
-        NotReached::TimedOut(position) => Kind::PositionNotReached.because(format!(
-            "The read model did not reach {position} within {} ms; ask again.",
-            app.api.position_wait.as_millis()
+    app.api.positions.wait(reads, &positions, app.api.position_wait).await.map_err(not_reached(app))
+}
+
+fn not_reached(app: &App) -> impl Fn(NotReached) -> Problem {
+    |error| {
+        match error {
+        NotReached::TimedOut(late) => Kind::PositionNotReached
+            .because(format!("Within {} ms {late}; ask again.", app.api.position_wait.as_millis())),
+        NotReached::Stopped { late, at } => Kind::PositionNotReached.because(format!(
+            "{late}: it has stopped at the event {at}, and gets no further until `writ rebuild {}`; /readyz says why.",
+            late.projection
         )),
         NotReached::Unavailable(reason) => unavailable(query::Error::Unavailable(reason)),
-    })
+    }
+    }
 }
 
 /// The model of this name, or a problem that names all.
@@ -152,7 +162,7 @@ pub(crate) fn unknown_parameter(name: &str, hint: &str) -> FieldError {
     }
 }
 
-fn unavailable(error: query::Error) -> Problem {
+pub(crate) fn unavailable(error: query::Error) -> Problem {
     match error {
         query::Error::Unavailable(_) => {
             tracing::warn!(error = %error, "the read models can't be asked");

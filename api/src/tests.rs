@@ -50,6 +50,7 @@ fn api() -> (Api, watch::Sender<Readiness>) {
     let api = Api {
         models: Arc::new(models()),
         commands: Some(commands),
+        history: queries.history(Topics::new("writ")),
         positions: queries.positions(Topics::new("writ")),
         queries,
         position_wait: Duration::from_millis(100),

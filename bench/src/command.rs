@@ -14,9 +14,9 @@ use crate::ceiling::http::EmptyServer;
 use crate::ceiling::kafka;
 use crate::load::{self, Measured, Window};
 use crate::machine::Machine;
-use crate::report::{Report, Stage};
+use crate::report::{Report, Stage, save};
 use crate::shop::{Echoes, Pays, Places, Shop, Unpaid};
-use crate::target::{self, workspace};
+use crate::target;
 
 /// Not measured at the start of a stage.
 const WARMUP: Duration = Duration::from_secs(1);
@@ -93,7 +93,7 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode> {
         verdict,
     };
     println!("{report}");
-    let file = report.save(&workspace().join("bench/results"))?;
+    let file = save("command", &report)?;
     println!("\nAs JSON: {}", file.display());
     Ok(if report.verdict.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

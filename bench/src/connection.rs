@@ -21,6 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Answer {
     /// The status.
     pub(crate) status: StatusCode,
+    /// `Writ-Position` of a command's answer.
+    pub(crate) position: Option<String>,
     /// The whole body.
     pub(crate) body: Bytes,
 }
@@ -102,8 +104,10 @@ impl Connection {
             self.sender.ready().await?;
             let response = self.sender.send_request(request).await?;
             let status = response.status();
+            let position = response.headers().get("writ-position");
+            let position = position.and_then(|value| Some(value.to_str().ok()?.to_owned()));
             let body = response.into_body().collect().await?.to_bytes();
-            anyhow::Ok(Answer { status, body })
+            anyhow::Ok(Answer { status, position, body })
         };
         timeout(TIMEOUT, exchange).await.context("no answer in time")?
     }

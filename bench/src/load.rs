@@ -49,6 +49,8 @@ pub(crate) struct Measured {
     pub(crate) p50_ms: f64,
     /// 99th percentile, milliseconds.
     pub(crate) p99_ms: f64,
+    /// The longest, milliseconds.
+    pub(crate) max_ms: f64,
     /// Requests measured.
     pub(crate) count: u64,
     /// Requests without success, of the whole stage.
@@ -107,6 +109,7 @@ pub(crate) async fn run<S: Source>(
         per_second: if seconds > 0.0 { latencies.len() as f64 / seconds } else { 0.0 },
         p50_ms: quantile(&latencies, 0.5),
         p99_ms: quantile(&latencies, 0.99),
+        max_ms: quantile(&latencies, 1.0),
         count: latencies.len(),
         errors,
         first_error,
@@ -174,7 +177,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16) -> Result<Answer> {
-        Ok(Answer { status: StatusCode::from_u16(status).unwrap(), body: Bytes::new() })
+        Ok(Answer { status: StatusCode::from_u16(status).unwrap(), position: None, body: Bytes::new() })
     }
 
     #[test]

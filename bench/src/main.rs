@@ -3,6 +3,10 @@
 //! The modules stand in the order of a run: where the servers are ([`target`]), one connection ([`connection`]), many
 //! of them in a closed loop ([`load`]), what they send ([`shop`]), the two ceilings ([`ceiling`]), the comparison of
 //! what was acknowledged with what is in Kafka and in the read model ([`audit`]), and the table ([`report`]).
+//!
+//! The read side is measured over a large shop ([`orders`]) whose events are written to Kafka directly ([`dataset`]), with
+//! processes of its own ([`server`]): what a [`projector`] takes in, how fast a [`query`] is, and what readers and
+//! writers notice of a [`rebuild`].
 
 #![allow(clippy::print_stdout, reason = "a command for people at a terminal")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -11,10 +15,16 @@ mod audit;
 mod ceiling;
 mod command;
 mod connection;
+mod dataset;
 mod load;
 mod machine;
+mod orders;
+mod projector;
+mod query;
+mod rebuild;
 mod report;
 mod restart;
+mod server;
 mod shop;
 mod target;
 
@@ -35,6 +45,12 @@ enum Benchmark {
     Command(command::Options),
     /// A decider with many aggregates: time to be ready, restored records per second, memory
     Restart(restart::Options),
+    /// A projector that reads a large shop from Kafka, beside the bare statements
+    Projector(projector::Options),
+    /// Latency of queries over a large shop, first pages and deep ones
+    Query(query::Options),
+    /// A rebuild of a large shop's orders while they are written and read
+    Rebuild(rebuild::Options),
 }
 
 #[tokio::main]
@@ -42,5 +58,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().benchmark {
         Benchmark::Command(options) => command::run(&options).await,
         Benchmark::Restart(options) => restart::run(&options).await,
+        Benchmark::Projector(options) => projector::run(&options).await,
+        Benchmark::Query(options) => query::run(&options).await,
+        Benchmark::Rebuild(options) => rebuild::run(&options).await,
     }
 }

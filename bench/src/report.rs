@@ -1,7 +1,7 @@
 //! The result as a table for people and as JSON for comparing runs.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -10,6 +10,7 @@ use crate::audit::Verdict;
 use crate::ceiling::kafka;
 use crate::load::Measured;
 use crate::machine::Machine;
+use crate::target::workspace;
 
 /// The limit of a single command in an idle system, median, milliseconds.
 const IDLE_LIMIT_MS: f64 = 15.0;
@@ -48,16 +49,18 @@ pub(crate) struct Report {
     pub(crate) verdict: Verdict,
 }
 
-impl Report {
-    /// Writes the JSON into `dir`. Answers with the file's path.
-    pub(crate) fn save(&self, dir: &Path) -> Result<PathBuf> {
-        std::fs::create_dir_all(dir).with_context(|| format!("{} can't be created", dir.display()))?;
-        let path = dir.join(format!("command-{}.json", self.time.replace(':', "-")));
-        std::fs::write(&path, serde_json::to_vec_pretty(self)?)
-            .with_context(|| format!("{} can't be written", path.display()))?;
-        Ok(path)
-    }
+/// Writes a result as JSON into `bench/results/`. Answers with the file's path.
+pub(crate) fn save(benchmark: &str, report: &impl Serialize) -> Result<PathBuf> {
+    let dir = workspace().join("bench/results");
+    std::fs::create_dir_all(&dir).with_context(|| format!("{} can't be created", dir.display()))?;
+    let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H-%M-%SZ");
+    let path = dir.join(format!("{benchmark}-{time}.json"));
+    std::fs::write(&path, serde_json::to_vec_pretty(report)?)
+        .with_context(|| format!("{} can't be written", path.display()))?;
+    Ok(path)
+}
 
+impl Report {
     /// The records per second of the bare transaction with as many records as `connections`.
     fn transaction_rate(&self, connections: usize) -> Option<f64> {
         self.transactions

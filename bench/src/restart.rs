@@ -16,11 +16,10 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::connection::{Ask, Connection};
+use crate::server::{Phase, Server, Setup};
 use crate::target::{self, workspace};
-use server::{Phase, Server};
 use states::States;
 
-mod server;
 mod states;
 
 /// The model whose aggregates are made. It has no references, so no read model is needed to decide.
@@ -76,8 +75,14 @@ async fn measure(options: &Options, states: &Arc<States>, dir: &Path) -> Result<
     println!("| phase | seconds | records/s | RSS most MiB | RSS end MiB |");
     println!("|---|---|---|---|---|");
 
-    let mut server = Server::start(states, dir, "first", true)?;
-    let restore = server.until_ready().await?;
+    let setup = Setup {
+        dir: dir.to_owned(),
+        models: workspace().join("models"),
+        kafka: states.kafka.clone(),
+        schema: None,
+    };
+    let mut server = Server::start(&setup, "first", "api,decider")?;
+    let restore = server.until_ready("decider").await?;
     restore.print("restore from the topic", Some(aggregates));
 
     let load = random_commands(&mut server, options, states).await?;
@@ -85,14 +90,14 @@ async fn measure(options: &Options, states: &Arc<States>, dir: &Path) -> Result<
 
     let stop = server.terminate().await?;
     println!("| clean stop | {stop:.2} | | | |");
-    let mut server = Server::start(states, dir, "first", true)?;
-    server.until_ready().await?.print("restart after a clean stop", None);
+    let mut server = Server::start(&setup, "first", "api,decider")?;
+    server.until_ready("decider").await?.print("restart after a clean stop", None);
     server.kill().await?;
-    let mut server = Server::start(states, dir, "first", true)?;
-    server.until_ready().await?.print("restart after kill -9", None);
+    let mut server = Server::start(&setup, "first", "api,decider")?;
+    server.until_ready("decider").await?.print("restart after kill -9", None);
 
     // A second decider takes half of the partitions, on an empty store; then it goes again.
-    let mut second = Server::start(states, dir, "second", false)?;
+    let mut second = Server::start(&setup, "second", "decider")?;
     second.until_taken_over(1).await?;
     server.until_taken_over(2).await?;
     second.terminate().await?;

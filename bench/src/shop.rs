@@ -110,7 +110,7 @@ impl Source for Places {
 }
 
 /// The `id` of an answer, found without parsing the rest: the generator's time is the server's loss.
-fn id_of(body: &[u8]) -> Option<Uuid> {
+pub(crate) fn id_of(body: &[u8]) -> Option<Uuid> {
     const BEFORE: &[u8] = b"\"id\":\"";
     let at = body.windows(BEFORE.len()).position(|window| window == BEFORE)? + BEFORE.len();
     Uuid::try_parse_ascii(body.get(at..at + 36)?).ok()

@@ -22,7 +22,7 @@ pub(crate) struct Flags {
 }
 
 /// The servers to measure.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Target {
     /// `host:port` of the API.
     pub(crate) api: String,
@@ -30,6 +30,10 @@ pub(crate) struct Target {
     pub(crate) brokers: String,
     /// The topic of the order events.
     pub(crate) events: String,
+    /// Base URL of the registry.
+    pub(crate) registry: String,
+    /// Connection URL of PostgreSQL.
+    pub(crate) postgres: String,
 }
 
 impl Flags {
@@ -47,6 +51,8 @@ impl Flags {
             api: url.trim_start_matches("http://").trim_end_matches('/').to_owned(),
             brokers: found(&self.brokers, "WRIT_KAFKA_BROKERS", "127.0.0.1:9092"),
             events: format!("{}.order", self.topic_prefix),
+            registry: found(&None, "WRIT_REGISTRY_URL", "http://127.0.0.1:8081/apis/ccompat/v7"),
+            postgres: found(&None, "WRIT_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/postgres"),
         })
     }
 }
@@ -83,11 +89,10 @@ mod tests {
             brokers: Some("10.0.0.2:9092".into()),
             topic_prefix: "test".into(),
         };
-        let expected = Target {
-            api: "10.0.0.1:80".into(),
-            brokers: "10.0.0.2:9092".into(),
-            events: "test.order".into(),
-        };
-        assert_eq!(flags.target().unwrap(), expected);
+        let target = flags.target().unwrap();
+        assert_eq!(
+            (target.api.as_str(), target.brokers.as_str(), target.events.as_str()),
+            ("10.0.0.1:80", "10.0.0.2:9092", "test.order")
+        );
     }
 }

@@ -86,7 +86,12 @@ pub(crate) fn run(file: Option<&Path>, flags: &Flags) -> Result<ExitCode, Failur
     if matches!(flags.format, Format::Pretty) {
         let names: Vec<_> = models.models.keys().map(String::as_str).collect();
         let files = count(files.sources.len(), "file");
-        println!("{files}, {}: {}. No errors.", count(names.len(), "model"), names.join(", "));
+        let projections: Vec<_> = models.projections.keys().map(String::as_str).collect();
+        let more = match projections.len() {
+            0 => String::new(),
+            several => format!("; {}: {}", count(several, "projection"), projections.join(", ")),
+        };
+        println!("{files}, {}: {}{more}. No errors.", count(names.len(), "model"), names.join(", "));
     }
     let Some(url) = &flags.against else { return Ok(ExitCode::SUCCESS) };
     let comparison = against::compare(&config, url.as_deref(), &models)?;

@@ -27,7 +27,7 @@ pub(crate) struct Config {
     pub(crate) registry: writ_producers::registry::Options,
     pub(crate) decider: writ_consumers::decider::Options,
     pub(crate) postgres: writ_projections::Options,
-    pub(crate) redis: Redis,
+    pub(crate) redis: writ_projections::cache::Options,
     pub(crate) log: Log,
 }
 
@@ -52,14 +52,6 @@ impl Role {
             Role::Projector => "projector",
         }
     }
-}
-
-/// The cache. Nothing reads it yet; the development stack starts it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Redis {
-    /// Connection URL.
-    pub(crate) url: String,
 }
 
 /// The server's own log.
@@ -96,7 +88,7 @@ impl Default for Config {
             registry: writ_producers::registry::Options::default(),
             decider: writ_consumers::decider::Options::default(),
             postgres: writ_projections::Options::default(),
-            redis: Redis { url: "redis://127.0.0.1:6379".into() },
+            redis: writ_projections::cache::Options::default(),
             log: Log { format: LogFormat::Auto, level: "info".into() },
         }
     }

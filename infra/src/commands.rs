@@ -151,8 +151,13 @@ pub(crate) async fn send_sample(
 
 /// Runs a benchmark against the running stack. Returns its exit code.
 pub(crate) async fn bench(stack: &Stack, name: &str, args: &[String], interrupt: &Interrupt) -> Result<u8> {
-    for server in [Server::Kafka, Server::Registry, Server::Postgres, Server::Writ] {
+    for server in [Server::Kafka, Server::Registry, Server::Postgres] {
         require(stack, server).await?;
+    }
+    match name {
+        "command" => require(stack, Server::Writ).await?,
+        // They start their own.
+        _ => drop(cargo::build_writ(&interrupt.stop).await?),
     }
     let mut command = cargo::cargo();
     command.args(["run", "--profile", "up", "--package", "writ-bench", "--", name]).args(args);

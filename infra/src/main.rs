@@ -83,7 +83,7 @@ enum Command {
     },
     /// Run a benchmark against the running stack
     Bench {
-        /// Which one: `command`
+        /// Which one: `command`, `restart`, `projector`, `query`, `rebuild`
         name: String,
         /// Arguments for the benchmark
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

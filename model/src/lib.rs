@@ -13,6 +13,7 @@ pub mod compatibility;
 pub mod decide;
 pub mod declaration;
 pub mod diagnostic;
+pub mod diff;
 pub mod evolve;
 pub mod expression;
 pub mod json_schema;

@@ -71,7 +71,7 @@ fn life(version: u32) -> Vec<(&'static str, Json)> {
             "lines": [{ "item": "tea", "unit_price": "12.50", "unit": null }], "note": "", "shipped_at": null })
         }
         _ => {
-            json!({ "number": "A4", "status": "placed", "count": 5, "total": "400.00", "discount": "3.00", "currency": "EUR",
+            json!({ "number": "A4", "status": "placed", "amount": 5, "total": "400.00", "discount": "3.00", "currency": "EUR",
             "items": [{ "item": "tea", "unit_price": "12.50", "unit": "kg", "gift": true }], "tags": ["new", "red"],
             "address": { "city": "Oslo", "floor": 3 }, "due": "2026-02-28", "note": "new", "shipped_at": null })
         }

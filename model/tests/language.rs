@@ -63,9 +63,19 @@ fn right_files_fit_the_schema() {
 
 #[test]
 fn the_schema_finds_what_a_schema_can_find() {
-    for name in
-        ["unknown_keys", "types", "decimals", "enums", "guards", "no_model", "reactions", "lists_and_objects"]
-    {
+    for name in [
+        "unknown_keys",
+        "types",
+        "decimals",
+        "enums",
+        "guards",
+        "no_model",
+        "reactions",
+        "lists_and_objects",
+        "index",
+        "search",
+        "projections",
+    ] {
         // A key that is given twice is no YAML for the other loader.
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/check/{name}.yaml"));
         assert!(documents(&path).iter().any(|document| !faults(document).is_empty()), "{name}");

@@ -1,13 +1,16 @@
 //! Everything PostgreSQL. In the order in which data passes: [`tables`] (derived from the models), [`projector`]
-//! (events become rows), [`rebuild`] (the same beside what is live), [`query`] (rows become answers), [`positions`] (read your writes).
+//! (events become rows), [`rebuild`] (the same beside what is live), [`query`] (rows become answers), [`history`] (events
+//! become answers), [`cache`] (before rows), [`positions`] (read your writes).
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 use serde::{Deserialize, Serialize};
 
+pub mod cache;
 mod catalog;
 mod database;
 mod declared;
+pub mod history;
 mod metrics;
 pub mod positions;
 pub mod projector;

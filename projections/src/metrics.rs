@@ -11,3 +11,6 @@ pub(crate) const DEAD_LETTERS: &str = "writ_projector_dead_letters_total";
 pub(crate) const FENCED: &str = "writ_projector_batches_fenced_total";
 /// Seconds that a batch took, from its first statement to the commit.
 pub(crate) const BATCH_DURATION_SECONDS: &str = "writ_projector_batch_duration_seconds";
+/// Looks into the cache by `kind` (`row`, `list`) and `outcome`: `hit`, `miss`, `skipped` (nothing that is cached), `failed`
+/// (Redis doesn't answer).
+pub(crate) const CACHE_READS: &str = "writ_cache_reads_total";

@@ -69,6 +69,7 @@ use writ_producers::thread;
 pub(crate) use log::{create as create_log, index as index_log};
 use work::Projector;
 
+use crate::cache::Cache;
 use crate::tables::{Schema, Table, keep_indexes};
 
 /// Why the projector can't run at all. What may pass (a server that is away) is retried, and shown in readiness.
@@ -85,12 +86,13 @@ pub enum Error {
     Thread(#[from] thread::Error),
 }
 
-/// Runs until `cancel`; returns after the last transaction has ended and the group has been left.
+/// Runs until `cancel`, and tells `cache` what changes; returns after the last transaction has ended and the group has been left.
 pub async fn run(
     options: crate::Options,
     kafka: producers_kafka::Options,
     registry: Registry,
     models: Arc<Models>,
+    cache: Option<Cache>,
     cancel: CancellationToken,
     readiness: watch::Sender<Readiness>,
 ) -> Result<(), Error> {
@@ -101,7 +103,7 @@ pub async fn run(
     let tables = models.models.values().map(|model| Table::derive(&schema, model));
     let projections = models.projections.values().map(|one| Table::of_projection(&schema, one));
     let tables: Vec<Table> = tables.chain(projections).collect();
-    let projector = Projector::new(&options, &kafka, registry, models, cancel.clone(), readiness)?;
+    let projector = Projector::new(&options, &kafka, registry, models, cache, cancel.clone(), readiness)?;
     let projected = async {
         let _ended = cancel.clone().drop_guard();
         thread::run("writ-projector", move || projector.run()).await

@@ -25,6 +25,7 @@ use writ_producers::readiness::{self, Readiness};
 use writ_producers::topics::Topics;
 
 use crate::database::{is_passing, query_pool};
+use crate::history::History;
 use crate::positions::Positions;
 use crate::tables::{Schema, Table, instant, object};
 use crate::{InvalidOptions, Options};
@@ -142,7 +143,12 @@ impl Queries {
 
     /// Waits for places in the event topics.
     pub fn positions(&self, topics: Topics) -> Positions {
-        Positions::new(self.pool.clone(), &self.schema, topics)
+        Positions::new(&self.pool, &self.schema, topics)
+    }
+
+    /// What happened: the event log.
+    pub fn history(&self, topics: Topics) -> History {
+        History::new(self.pool.clone(), &self.schema, topics)
     }
 
     /// Keeps `readiness` (the part `postgres`) up to date until `cancel`.
@@ -174,7 +180,7 @@ impl Queries {
 }
 
 /// Runs a statement under [`LIMIT`].
-async fn bounded<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+pub(crate) async fn bounded<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
     match tokio::time::timeout(LIMIT, statement).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Error::Unavailable(format!("no answer within {} s", LIMIT.as_secs()))),

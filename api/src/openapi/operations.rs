@@ -6,7 +6,7 @@ use writ_model::{Command, Field, Model, Models, Type};
 use writ_projections::query::MAX_LIMIT;
 
 use super::components::{response_name, version};
-use super::{Names, examples, reference};
+use super::{Names, examples, history, reference};
 
 /// Statuses of every command.
 const COMMAND_PROBLEMS: &[StatusCode] = &[
@@ -25,7 +25,7 @@ const COMMAND_PROBLEMS: &[StatusCode] = &[
     StatusCode::GATEWAY_TIMEOUT,
 ];
 /// Statuses of every query.
-const QUERY_PROBLEMS: &[StatusCode] = &[
+pub(super) const QUERY_PROBLEMS: &[StatusCode] = &[
     StatusCode::BAD_REQUEST,
     StatusCode::NOT_FOUND,
     StatusCode::PRECONDITION_FAILED,
@@ -48,6 +48,7 @@ const BATCH_PROBLEMS: &[StatusCode] = &[
 pub(super) fn add_paths(models: &Models, model: &Model, paths: &mut Map<String, Json>) {
     let name = &model.name;
     let key = model.key.as_ref().map_or_else(String::new, |key| format!(", or by its {key}"));
+    let [as_of, diff] = history::of_the_past();
     paths.insert(format!("/v1/{name}"), json!({ "get": list(model) }));
     paths.insert(
         format!("/v1/{name}/{{id}}"),
@@ -58,12 +59,14 @@ pub(super) fn add_paths(models: &Models, model: &Model, paths: &mut Map<String, 
                 "summary": format!("One {name} by its id{key}"),
                 "parameters": [
                     reference("parameters", "Id"),
+                    as_of,
+                    diff,
                     reference("parameters", "IfNoneMatch"),
                     reference("parameters", "Position"),
                 ],
                 "responses": responses(
                     [
-                        ("200", success("It exists.", &["ETag"], &reference("schemas", &Names(model).item()))),
+                        ("200", success("It exists.", &["ETag"], &history::one(&Names(model)))),
                         ("304", json!({ "description": "It has the version of `If-None-Match`." })),
                     ],
                     QUERY_PROBLEMS,
@@ -289,7 +292,7 @@ pub(super) fn add_health(paths: &mut Map<String, Json>) {
     );
 }
 
-fn success(description: &str, headers: &[&str], schema: &Json) -> Json {
+pub(super) fn success(description: &str, headers: &[&str], schema: &Json) -> Json {
     let header = |name: &str| match name {
         "Writ-Position" => "Position".to_owned(),
         "Writ-Projected" => "Projected".to_owned(),
@@ -307,7 +310,7 @@ fn success(description: &str, headers: &[&str], schema: &Json) -> Json {
     })
 }
 
-fn responses<const N: usize>(successes: [(&str, Json); N], problems: &[StatusCode]) -> Json {
+pub(super) fn responses<const N: usize>(successes: [(&str, Json); N], problems: &[StatusCode]) -> Json {
     let successes = successes.into_iter().map(|(status, response)| (status.to_owned(), response));
     let problems = problems
         .iter()

@@ -145,6 +145,7 @@ impl Process {
         let api = Api {
             models: self.models,
             commands: Some(commands),
+            history: queries.history(self.topics.clone()),
             positions: queries.positions(self.topics),
             queries,
             position_wait: Duration::from_millis(self.config.postgres.position_wait_ms),

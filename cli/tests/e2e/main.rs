@@ -17,6 +17,7 @@ mod dead_letters;
 mod events;
 mod evolution;
 mod harness;
+mod history;
 mod idempotency;
 mod openapi;
 mod queries;

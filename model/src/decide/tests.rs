@@ -66,6 +66,7 @@ fn model(
         allow: Vec::new(),
         uniques: Vec::new(),
         indexes: Vec::new(),
+        search: Vec::new(),
     }
 }
 

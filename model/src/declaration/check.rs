@@ -1,14 +1,15 @@
 //! The check of all files together: from YAML trees to models in which everything is resolved.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use super::report::Report;
 use super::types::{self, Directory};
-use super::yaml::{self, Kind, Node};
-use super::{Model, Models, fields, model, names};
+use super::yaml::{self, Entry, Kind, Node};
+use super::{Model, Models, Projection, fields, model, names, projection};
 use crate::diagnostic::{Diagnostic, Source};
 
 /// See [`Models::check`].
@@ -32,8 +33,8 @@ pub(super) fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnos
         // `---` at the end of a file opens a document without content.
         let empty = documents.roots.iter().filter(|root| root.is_null()).count();
         if empty == documents.roots.len() && documents.intact {
-            let hint = "a model file starts with `model: NAME`";
-            report.error(&(0..0), "the file declares no model", hint);
+            let hint = "a document starts with `model: NAME` or `projection: NAME`";
+            report.error(&(0..0), "the file declares nothing", hint);
         }
         documents.roots.retain(|root| !root.is_null());
         if !documents.intact {
@@ -42,37 +43,88 @@ pub(super) fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnos
         }
         files.push((report, documents.roots));
     }
+    let mut headed: HashSet<String> = HashSet::new();
     for ((_, roots), source) in files.iter().zip(sources) {
         for root in roots {
             if let Some((name, key)) = heading(root, source) {
+                headed.insert(name.clone());
                 directory.models.entry(name).or_insert(key);
             }
         }
     }
 
     let mut models: IndexMap<String, Arc<Model>> = IndexMap::new();
-    let mut places: HashMap<String, String> = HashMap::new();
+    let mut projections: IndexMap<String, Arc<Projection>> = IndexMap::new();
+    let mut taken = Taken::default();
+    // In files that can't be read models are only named.
+    let unread = directory.models.keys().filter(|name| !headed.contains(*name)).cloned();
+    let mut faulty: HashSet<String> = unread.collect();
+    for ((report, roots), source) in files.iter_mut().zip(sources) {
+        for root in roots.iter().filter(|root| projection_of(root).is_none()) {
+            let before = report.len();
+            let Some((name, span)) = model::name(report, root) else { continue };
+            taken.take(report, source, "model", &name, &span);
+            if let Some(model) = model::read(report, &directory, root, name.clone(), &span) {
+                models.entry(name.clone()).or_insert_with(|| Arc::new(model));
+            }
+            if report.len() > before {
+                faulty.insert(name);
+            }
+        }
+    }
+    // They name the events of the models.
+    let known = projection::Known { models: &models, faulty: &faulty };
     for ((report, roots), source) in files.iter_mut().zip(sources) {
         for root in roots.iter() {
-            let Some((name, span)) = model::name(report, root) else { continue };
-            let before = places.get(&name).filter(|_| name != model::NAMELESS);
-            if let Some(place) = before {
-                let message = format!("the model `{name}` is declared twice, first in {place}");
-                report.error(&span, message, "rename one of them, or join them");
-            } else {
-                let (line, column) = source.location(span.start);
-                places.insert(name.clone(), format!("{}:{line}:{column}", source.name));
+            let Some(entry) = projection_of(root) else { continue };
+            let (name, span) = (projection::name(report, entry), &entry.value.span);
+            if let Some(name) = name {
+                taken.take(report, source, "projection", name, span);
             }
-            if let Some(model) = model::read(report, &directory, root, name.clone(), &span) {
-                models.entry(name).or_insert_with(|| Arc::new(model));
+            if let Some(projection) = projection::read(report, &directory, &known, root, name, span) {
+                projections.entry(projection.name.clone()).or_insert_with(|| Arc::new(projection));
             }
         }
     }
     found.extend(files.into_iter().flat_map(|(report, _)| report.finish()));
-    if found.is_empty() {
-        Ok(Models { app: app.to_owned(), models, projections: IndexMap::new() })
-    } else {
-        Err(found)
+    if found.is_empty() { Ok(Models { app: app.to_owned(), models, projections }) } else { Err(found) }
+}
+
+/// The entry that makes a document a projection.
+fn projection_of(root: &Node) -> Option<&Entry> {
+    root.get("projection").filter(|_| root.get("model").is_none())
+}
+
+/// The names that are given already, each with what has it and where. Models and projections share them: each has a table
+/// and a place in lists by its name.
+#[derive(Default)]
+struct Taken {
+    names: HashMap<String, (&'static str, String)>,
+}
+
+impl Taken {
+    fn take(
+        &mut self,
+        report: &mut Report<'_>,
+        source: &Source,
+        what: &'static str,
+        name: &str,
+        span: &Range<usize>,
+    ) {
+        match self.names.get(name).filter(|_| name != model::NAMELESS) {
+            Some((other, place)) if *other == what => {
+                let message = format!("the {what} `{name}` is declared twice, first in {place}");
+                report.error(span, message, "rename one of them, or join them");
+            }
+            Some((other, place)) => {
+                let message = format!("there is a {other} `{name}` already, in {place}");
+                report.error(span, message, "rename one of them: models and projections share their names");
+            }
+            None => {
+                let (line, column) = source.location(span.start);
+                self.names.insert(name.to_owned(), (what, format!("{}:{line}:{column}", source.name)));
+            }
+        }
     }
 }
 

@@ -241,7 +241,7 @@ fn read_input(
                         ),
                         format!("leave it empty, `{0}: {{}}`, or take another name", entry.key),
                     );
-                } else if names::check_field(report, &entry.key_span, &entry.key, false)
+                } else if names::check_field(report, &entry.key_span, &entry.key, Place::Input)
                     && let Some(field) = fields::read(report, directory, entry, Place::Input)
                 {
                     draft.input.insert(entry.key.clone(), field);

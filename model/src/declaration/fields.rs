@@ -41,6 +41,8 @@ pub(super) const KEYS: &[&str] = &[
 pub(super) enum Place {
     /// `fields:` of a model.
     State,
+    /// `fields:` of a projection.
+    Column,
     /// `input:` of a command.
     Input,
     /// `fields:` of an object.
@@ -54,6 +56,17 @@ impl Place {
     fn refuses(self, key: &str) -> Option<&'static str> {
         match (self, key) {
             (Place::State, _) => None,
+            (Place::Column, "min" | "max" | "min_length" | "max_length" | "pattern") => {
+                Some("a projection keeps what its statements write; constraints are for commands")
+            }
+            (Place::Column, "default") => Some("give the value in the statement: `COALESCE(:note, '')`"),
+            (Place::Column, "renamed_from") => {
+                Some("rename it in the statements too: a changed projection is built anew")
+            }
+            (Place::Column, "unique" | "immutable" | "personal" | "secret") => {
+                Some("it belongs to the `fields` of a model")
+            }
+            (Place::Column, _) => None,
             (_, "key" | "unique" | "immutable") => Some("it belongs to the `fields` of a model"),
             (Place::Input, _) => None,
             (_, "personal" | "secret") => Some("put it on the whole field of the model"),
@@ -109,7 +122,7 @@ pub(super) fn read_all(report: &mut Report<'_>, directory: &Directory, node: &No
     let hint = "write one line for each field: `name: { type: text }`";
     let Some(entries) = yaml::entries(report, node, hint) else { return all };
     for entry in entries {
-        let name_is_good = names::check_field(report, &entry.key_span, &entry.key, place == Place::State);
+        let name_is_good = names::check_field(report, &entry.key_span, &entry.key, place);
         match read(report, directory, entry, place) {
             Some(field) if name_is_good => {
                 all.spans.insert(field.name.clone(), entry.key_span.clone());
@@ -194,8 +207,10 @@ pub(super) fn declaration(
     if let Some(entry) = members.get("renamed_from") {
         field.renamed_from = renames::read(report, &entry.value);
     }
-    if place == Place::State {
-        check_key(report, &field, name_span, members.get("default"));
+    match place {
+        Place::State => check_key(report, &field, name_span, members.get("default")),
+        Place::Column => check_key_column(report, &field, name_span),
+        Place::Input | Place::Part | Place::Item => {}
     }
     Some(field)
 }
@@ -220,6 +235,21 @@ fn check_key(report: &mut Report<'_>, field: &Field, span: &Range<usize>, defaul
     if field.secret {
         let hint = "the id is derived from the key, so everyone who knows the id can test a guess";
         report.error(span, format!("the key `{name}` can't be secret"), hint);
+    }
+}
+
+fn check_key_column(report: &mut Report<'_>, field: &Field, span: &Range<usize>) {
+    if !field.key {
+        return;
+    }
+    let name = &field.name;
+    if let Type::List { .. } | Type::Object(_) | Type::Json = field.ty {
+        let message = format!("the key `{name}` can't be of type {}", field.ty.name());
+        report.error(span, message, "a key is a single value, or several columns with `key: true`");
+    }
+    if field.optional {
+        let hint = "remove `optional`: every row has its key";
+        report.error(span, format!("the key `{name}` can't be optional"), hint);
     }
 }
 

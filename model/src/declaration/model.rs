@@ -9,12 +9,13 @@ use super::commands::{self, Draft};
 use super::fields::{self, Fields, Place};
 use super::report::{Report, list, shown, suggest};
 use super::types::Directory;
-use super::yaml::{self, Kind, Node};
-use super::{Command, Guard, Model, Rule, Type, events, expressions, names, state_machine, uniques};
+use super::yaml::{self, Node};
+use super::{Command, Guard, Model, Rule, Type, events, expressions, indexes, names, state_machine, uniques};
 use crate::expression::{Env, Expected};
 
 /// Every key that a model may have.
-pub(super) const KEYS: &[&str] = &["model", "doc", "fields", "crud", "commands", "allow", "unique", "index"];
+pub(super) const KEYS: &[&str] =
+    &["model", "doc", "fields", "crud", "commands", "allow", "unique", "index", "search"];
 
 /// Columns that every table has and an index may name.
 const COLUMNS: &[&str] = &["created_at", "updated_at"];
@@ -24,14 +25,14 @@ pub(super) const NAMELESS: &str = "nameless";
 
 /// The name of the model in a document and where it stands. `None`: the document is no map.
 pub(super) fn name(report: &mut Report<'_>, root: &Node) -> Option<(String, Range<usize>)> {
-    let hint = "a model file starts with `model: NAME`";
+    let hint = "a document starts with `model: NAME` or `projection: NAME`";
     yaml::entries(report, root, hint)?;
     let at = root.span.start..root.span.start;
     let Some(entry) = root.get("model") else {
         report.error(&at, "this document has no `model`", hint);
         return Some((NAMELESS.to_owned(), at));
     };
-    let name = yaml::text(report, &entry.value, hint)
+    let name = yaml::text(report, &entry.value, "the name of the model, such as `order`")
         .filter(|name| names::check_model(report, &entry.value.span, name))
         .unwrap_or(NAMELESS);
     Some((name.to_owned(), entry.value.span.clone()))
@@ -75,7 +76,9 @@ pub(super) fn read(
     let events =
         events::derive(report, &directory.app, &name, &state.fields, state_field.as_deref(), &drafts);
     let allow = members.value("allow").map(|node| rules(report, &state, &drafts, node)).unwrap_or_default();
-    let indexes = members.value("index").map(|node| indexes(report, &state, node)).unwrap_or_default();
+    let indexes =
+        members.value("index").map(|node| indexes::read(report, &state, COLUMNS, node)).unwrap_or_default();
+    let search = members.value("search").map(|node| search(report, &state, node)).unwrap_or_default();
     let uniques = uniques::read_all(report, &state, &members);
     let commands = drafts.into_iter().map(|draft| command(report, &state, draft)).collect::<Vec<_>>();
     Some(Model {
@@ -89,7 +92,7 @@ pub(super) fn read(
         allow,
         uniques,
         indexes,
-        search: Vec::new(),
+        search,
         fields: state.fields,
     })
 }
@@ -231,41 +234,43 @@ fn rules(report: &mut Report<'_>, state: &Fields, drafts: &[Draft<'_>], node: &N
     rules
 }
 
-fn indexes(report: &mut Report<'_>, state: &Fields, node: &Node) -> Vec<Vec<String>> {
-    let hint = "write lists of fields: `index: [[status, created_at], [customer]]`";
-    let mut indexes: Vec<Vec<String>> = Vec::new();
-    for item in yaml::items(report, node, hint).unwrap_or_default() {
-        let items: Vec<&Node> = match &item.kind {
-            Kind::List(items) => items.iter().collect(),
-            _ => vec![item],
-        };
-        let mut names: Vec<String> = Vec::new();
-        let before = report.len();
-        for item in items {
-            let Some(name) = yaml::text(report, item, hint) else { continue };
-            match state.fields.get(name).map(|field| &field.ty) {
-                Some(ty @ (Type::List { .. } | Type::Object(_) | Type::Json)) => {
-                    let message = format!("`{name}` is of type {}, which an index can't order", ty.name());
-                    report.error(&item.span, message, "name fields with single values");
-                }
-                None if !COLUMNS.contains(&name) && !state.has(name) => {
-                    let known = state.fields.keys().map(String::as_str).chain(COLUMNS.iter().copied());
-                    let message = format!("the model has no field {}", shown(name));
-                    report.error(&item.span, message, suggest(name, known));
-                }
-                _ if names.iter().any(|known| known == name) => {
-                    report.error(&item.span, format!("`{name}` is given twice"), "remove one of them");
-                }
-                _ => names.push(name.to_owned()),
+/// `search:`, the texts that `q=` looks into.
+fn search(report: &mut Report<'_>, state: &Fields, node: &Node) -> Vec<String> {
+    let hint = "name fields with text: `search: [company, city]`";
+    let mut names: Vec<String> = Vec::new();
+    let items = yaml::items(report, node, hint).unwrap_or_default();
+    if items.is_empty() && node.is_list() {
+        report.error(&node.span, "`search` names no field", hint);
+    }
+    for item in items {
+        let Some(name) = yaml::text(report, item, hint) else { continue };
+        let Some(field) = state.fields.get(name) else {
+            if !state.has(name) {
+                let texts = state.fields.values().filter(|field| is_text(&field.ty));
+                let known = texts.map(|field| field.name.as_str());
+                report.error(
+                    &item.span,
+                    format!("the model has no field {}", shown(name)),
+                    suggest(name, known),
+                );
             }
-        }
-        if matches!(&item.kind, Kind::List(items) if items.is_empty()) {
-            report.error(&item.span, "an index needs at least one field", hint);
-        } else if report.len() == before && indexes.contains(&names) {
-            report.error(&item.span, "this index is given twice", "remove one of them");
+            continue;
+        };
+        if !is_text(&field.ty) {
+            let message = format!("`{name}` is of type {}, which has no words to search", field.ty.name());
+            report.error(&item.span, message, "name fields of type text, email, url or enum");
+        } else if field.secret {
+            let hint = "whoever may search could find out its words one by one";
+            report.error(&item.span, format!("`{name}` is secret, so it can't be searched"), hint);
+        } else if names.iter().any(|known| known == name) {
+            report.error(&item.span, format!("`{name}` is given twice"), "remove one of them");
         } else {
-            indexes.push(names);
+            names.push(name.to_owned());
         }
     }
-    indexes
+    names
+}
+
+fn is_text(ty: &Type) -> bool {
+    matches!(ty, Type::Text { .. } | Type::Email | Type::Url | Type::Enum(_))
 }

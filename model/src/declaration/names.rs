@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use super::fields::Place;
 use super::report::{Report, shown};
 
-/// Names of models that topics, tables or routes of the system use.
+/// Names of models and projections that topics, tables or routes of the system use.
 const MODELS: &[(&str, &str)] = &[
     ("auth", "the routes of signing in"),
     ("commands", "the topic and the route of commands"),
@@ -22,19 +23,22 @@ const MODELS: &[(&str, &str)] = &[
     ("webhooks", "the list of webhooks"),
 ];
 
-/// Names of fields that every aggregate has, or that a query uses.
+/// Names of fields that every aggregate has.
 const FIELDS: &[(&str, &str)] = &[
     ("id", "every aggregate has an `id`"),
     ("version", "every aggregate has a `version`"),
     ("created_at", "every aggregate has a `created_at`"),
     ("updated_at", "every aggregate has an `updated_at`"),
     ("deleted", "the read model marks what is `deleted`"),
-    ("sort", "`sort` is a parameter of list queries"),
-    ("limit", "`limit` is a parameter of list queries"),
-    ("after", "`after` is a parameter of list queries"),
-    ("q", "`q` is a parameter of list queries"),
-    ("as_of", "`as_of` is a parameter of queries"),
 ];
+
+/// Parameters of queries, beside which the names of fields stand.
+const PARAMETERS: &[&str] =
+    &["sort", "limit", "after", "q", "as_of", "fields", "expand", "count", "format", "diff"];
+
+/// Columns that PostgreSQL gives to every table. A model's columns get other names then; those of a projection are named in
+/// SQL.
+const SYSTEM_COLUMNS: &[&str] = &["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
 /// Words of the expression language that can't follow a dot.
 const WORDS: &[&str] = &["in", "null", "true", "false"];
@@ -64,13 +68,30 @@ pub(super) fn check(report: &mut Report<'_>, span: &Range<usize>, what: &str, na
 }
 
 pub(super) fn check_model(report: &mut Report<'_>, span: &Range<usize>, name: &str) -> bool {
-    if !check(report, span, "a model", name) {
+    check_relation(report, span, "a model", name)
+}
+
+pub(super) fn check_projection(report: &mut Report<'_>, span: &Range<usize>, name: &str) -> bool {
+    if !check_relation(report, span, "a projection", name) {
+        return false;
+    }
+    if name.starts_with("writ_") {
+        let message =
+            format!("a projection can't be called `{name}`: tables of the system begin with `writ_`");
+        report.error(span, message, "take another name");
+        return false;
+    }
+    true
+}
+
+fn check_relation(report: &mut Report<'_>, span: &Range<usize>, what: &str, name: &str) -> bool {
+    if !check(report, span, what, name) {
         return false;
     }
     if let Some((_, reason)) = MODELS.iter().find(|(reserved, _)| *reserved == name) {
         report.error(
             span,
-            format!("a model can't be called `{name}`: the name stands for {reason}"),
+            format!("{what} can't be called `{name}`: the name stands for {reason}"),
             "take another name",
         );
         return false;
@@ -78,20 +99,28 @@ pub(super) fn check_model(report: &mut Report<'_>, span: &Range<usize>, name: &s
     true
 }
 
-/// `of_state`: a field of the state, which becomes a column. Inputs and parts of objects only must be words.
-pub(super) fn check_field(report: &mut Report<'_>, span: &Range<usize>, name: &str, of_state: bool) -> bool {
+/// Fields of a state and of a projection become columns and parameters of queries. Inputs and parts of objects only must
+/// be words.
+pub(super) fn check_field(report: &mut Report<'_>, span: &Range<usize>, name: &str, place: Place) -> bool {
     if !check(report, span, "a field", name) {
         return false;
     }
-    if WORDS.contains(&name) {
-        report.error(
-            span,
-            format!("a field can't be called `{name}`: it is a word of the expression language"),
-            "take another name",
-        );
-        return false;
-    }
-    if let Some((_, reason)) = FIELDS.iter().find(|(reserved, _)| of_state && *reserved == name) {
+    let reserved = |names: &[(&'static str, &'static str)]| {
+        names.iter().find(|(reserved, _)| *reserved == name).map(|(_, reason)| (*reason).to_owned())
+    };
+    let parameter = || PARAMETERS.contains(&name).then(|| format!("`{name}` is a parameter of queries"));
+    let system =
+        || SYSTEM_COLUMNS.contains(&name).then(|| "PostgreSQL has such a column in every table".to_owned());
+    let reason = if WORDS.contains(&name) {
+        Some("it is a word of the expression language".to_owned())
+    } else {
+        match place {
+            Place::State => reserved(FIELDS).or_else(parameter),
+            Place::Column => parameter().or_else(system),
+            Place::Input | Place::Part | Place::Item => None,
+        }
+    };
+    if let Some(reason) = reason {
         report.error(span, format!("a field can't be called `{name}`: {reason}"), "take another name");
         return false;
     }

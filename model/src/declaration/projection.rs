@@ -1,8 +1,12 @@
 //! SQL projections: a table of the product's own, kept by one SQL statement per event.
 
+mod read;
+
 use indexmap::IndexMap;
 
 use super::Field;
+
+pub(super) use read::{Known, name, read};
 
 /// A declared SQL projection (`projection: daily_sales`).
 #[derive(Debug)]
@@ -62,4 +66,36 @@ pub enum Metadata {
     CorrelationId,
     /// `:event.causation_id`, text.
     CausationId,
+}
+
+impl Metadata {
+    /// All of them.
+    pub const ALL: [Metadata; 8] = [
+        Metadata::Id,
+        Metadata::Type,
+        Metadata::AggregateId,
+        Metadata::Version,
+        Metadata::Time,
+        Metadata::Actor,
+        Metadata::CorrelationId,
+        Metadata::CausationId,
+    ];
+
+    /// What it is called behind `:event.`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Metadata::Id => "id",
+            Metadata::Type => "type",
+            Metadata::AggregateId => "aggregate_id",
+            Metadata::Version => "version",
+            Metadata::Time => "time",
+            Metadata::Actor => "actor",
+            Metadata::CorrelationId => "correlation_id",
+            Metadata::CausationId => "causation_id",
+        }
+    }
+
+    fn named(name: &str) -> Option<Metadata> {
+        Metadata::ALL.into_iter().find(|metadata| metadata.name() == name)
+    }
 }

@@ -61,6 +61,47 @@ impl Scalar {
         self.is_plain() && only_digits(whole) && only_digits(part)
     }
 
+    /// Whether the ends of lines are lost in it: YAML joins the lines of every text but that behind `|`.
+    pub(super) fn folds(&self) -> bool {
+        self.style != ScalarStyle::Literal
+    }
+
+    /// Of each letter of the value its byte offset there and its byte range in `raw`, the scalar as it stands in the
+    /// file; none for what YAML makes of spaces and the ends of lines. `None`: `raw` isn't the value with other spaces.
+    fn offsets_in(&self, raw: &str) -> Option<Vec<(usize, Option<Range<usize>>)>> {
+        let content = match self.style {
+            // The span of a block begins behind its `|` or `>`.
+            ScalarStyle::Plain | ScalarStyle::Literal | ScalarStyle::Folded => 0..raw.len(),
+            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted if raw.len() >= 2 => 1..raw.len() - 1,
+            _ => return None,
+        };
+        let content_start = content.start;
+        let mut letters = raw
+            .get(content)?
+            .char_indices()
+            .map(|(at, letter)| (content_start + at, letter))
+            .filter(|(_, letter)| !letter.is_whitespace())
+            .peekable();
+        let mut offsets = Vec::with_capacity(self.text.len());
+        for (value, letter) in self.text.char_indices() {
+            if letter.is_whitespace() {
+                offsets.push((value, None));
+                continue;
+            }
+            let (at, found) = letters.next()?;
+            if found != letter {
+                return None;
+            }
+            let mut end = at + letter.len_utf8();
+            if self.style == ScalarStyle::SingleQuoted && letter == '\'' {
+                // Written twice.
+                end = letters.next_if(|(next, quote)| *next == end && *quote == '\'')?.0 + 1;
+            }
+            offsets.push((value, Some(at..end)));
+        }
+        letters.next().is_none().then_some(offsets)
+    }
+
     /// The text for an expression or a document: everything but null.
     pub(super) fn as_text(&self) -> Option<&str> {
         (!self.is_null()).then_some(self.text.as_str())
@@ -73,6 +114,10 @@ impl Node {
             Kind::Scalar(scalar) => Some(scalar),
             _ => None,
         }
+    }
+
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.kind, Kind::List(_))
     }
 
     pub(super) fn is_null(&self) -> bool {
@@ -99,22 +144,28 @@ impl Node {
     }
 
     /// The place in the file of `part`, a byte range of the scalar's value. The whole scalar where the text doesn't
-    /// follow the value letter by letter (several lines, escapes).
+    /// follow the value letter by letter (escapes).
     pub(super) fn span_of_part(&self, file: &str, part: &Range<usize>) -> Range<usize> {
-        let (Some(scalar), Some(raw)) = (self.scalar(), file.get(self.span.clone())) else {
-            return self.span.clone();
-        };
-        let inner = match scalar.style {
-            ScalarStyle::Plain => 0..raw.len(),
-            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted if raw.len() >= 2 => 1..raw.len() - 1,
-            _ => return self.span.clone(),
-        };
-        let follows = raw.get(inner.clone()).is_some_and(|raw| raw.trim_end() == scalar.text.trim_end());
-        if !follows || part.start > part.end || scalar.text.get(part.clone()).is_none() {
-            return self.span.clone();
+        let whole = self.span.clone();
+        let (Some(scalar), Some(raw)) = (self.scalar(), file.get(whole.clone())) else { return whole };
+        if part.start > part.end || scalar.text.get(part.clone()).is_none() {
+            return whole;
         }
-        let start = self.span.start + inner.start;
-        start + part.start..start + part.end
+        let Some(offsets) = scalar.offsets_in(raw) else { return whole };
+        // Behind the last letter there is the end of the text.
+        let end_of_text = offsets.iter().rev().find_map(|(_, at)| at.clone()).map_or(0, |at| at.end);
+        let start = offsets
+            .iter()
+            .filter(|(value, _)| *value >= part.start)
+            .find_map(|(_, at)| at.as_ref().map(|at| at.start))
+            .unwrap_or(end_of_text);
+        let end = offsets
+            .iter()
+            .take_while(|(value, _)| *value < part.end)
+            .filter_map(|(_, at)| at.as_ref().map(|at| at.end))
+            .last()
+            .unwrap_or(start);
+        whole.start + start..whole.start + end.max(start)
     }
 }
 

@@ -19,6 +19,7 @@ fn model(fields: IndexMap<String, Field>) -> Model {
         allow: Vec::new(),
         uniques: Vec::new(),
         indexes: Vec::new(),
+        search: Vec::new(),
     }
 }
 

@@ -9,6 +9,37 @@ pub(super) fn schema() -> Json {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Writ model",
+        "description": "One model: its fields, its commands and who may use them. Or one projection: a table of your own.",
+        "type": "object",
+        "if": { "required": ["projection"] },
+        "then": { "$ref": "#/$defs/projection" },
+        "else": { "$ref": "#/$defs/model" },
+        "$defs": {
+            "name": {
+                "description": "Lower-case letters, digits and `_`, at most 48, a letter first.",
+                "type": "string",
+                "pattern": NAME
+            },
+            "condition": {
+                "description": "A CEL expression that is true or false, over `state`, `input`, `actor`, `id`, `now` and `role(name)`.",
+                "type": ["string", "boolean"]
+            },
+            "expression": {
+                "description": "A CEL expression over `state`, `input`, `actor`, `id` and `now`. A text in it has quotes of its own: \"'placed'\".",
+                "type": ["string", "number", "boolean", "null"]
+            },
+            "type": type_names(),
+            "field": field(),
+            "column": column(),
+            "command": command(),
+            "model": model(),
+            "projection": projection()
+        }
+    })
+}
+
+fn model() -> Json {
+    json!({
         "description": "One model: its fields, its commands and who may use them.",
         "type": "object",
         "required": ["model", "fields"],
@@ -58,36 +89,70 @@ pub(super) fn schema() -> Json {
                     }] }
                 }]
             },
-            "index": {
-                "description": "Fields by which lists are filtered or sorted, such as `[[status, created_at]]`.",
-                "type": "array",
-                "items": {
-                    "anyOf": [
-                        { "$ref": "#/$defs/name" },
-                        names()
-                    ]
-                }
-            }
-        },
-        "$defs": {
-            "name": {
-                "description": "Lower-case letters, digits and `_`, at most 48, a letter first.",
-                "type": "string",
-                "pattern": NAME
-            },
-            "condition": {
-                "description": "A CEL expression that is true or false, over `state`, `input`, `actor`, `id`, `now` and `role(name)`.",
-                "type": ["string", "boolean"]
-            },
-            "expression": {
-                "description": "A CEL expression over `state`, `input`, `actor`, `id` and `now`. A text in it has quotes of its own: \"'placed'\".",
-                "type": ["string", "number", "boolean", "null"]
-            },
-            "type": type_names(),
-            "field": field(),
-            "command": command()
+            "index": index(),
+            "search": described_names("Texts that `q=` searches; an index makes that fast. Without it all texts are searched.")
         }
     })
+}
+
+fn projection() -> Json {
+    json!({
+        "description": "One projection: a table, and an SQL statement for each event that changes it.",
+        "type": "object",
+        "required": ["projection", "fields", "on"],
+        "additionalProperties": false,
+        "properties": {
+            "projection": described("#/$defs/name", "The name of the projection and of its table."),
+            "doc": text("What a row stands for."),
+            "fields": {
+                "description": "The columns of the table.",
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": { "$ref": "#/$defs/name" },
+                "additionalProperties": { "$ref": "#/$defs/column" }
+            },
+            "index": index(),
+            "on": {
+                "description": "A statement for each event, such as `order.placed: INSERT INTO …`. Its parameters are the event's fields (`:total`) and `:event.id`, `.type`, `.aggregate_id`, `.version`, `.time`, `.actor`, `.correlation_id`, `.causation_id`.",
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": { "pattern": "^ *[a-z][a-z0-9_]* *\\. *[a-z][a-z0-9_]* *$" },
+                "additionalProperties": text("One INSERT, UPDATE, DELETE or MERGE of PostgreSQL. It writes and reads the table of the projection only.")
+            }
+        }
+    })
+}
+
+fn index() -> Json {
+    json!({
+        "description": "Fields by which rows are filtered or sorted: `[status, created_at]` is one index, `[[status, created_at], [customer]]` are two.",
+        "anyOf": [names(), { "type": "array", "minItems": 1, "items": names() }]
+    })
+}
+
+/// A field of a projection: without what is for commands only.
+fn column() -> Json {
+    let mut field = field();
+    let refused = [
+        "min",
+        "max",
+        "min_length",
+        "max_length",
+        "pattern",
+        "default",
+        "renamed_from",
+        "unique",
+        "immutable",
+        "personal",
+        "secret",
+    ];
+    if let Some(properties) = field["anyOf"][1]["properties"].as_object_mut() {
+        properties.retain(|name, _| !refused.contains(&name.as_str()));
+        properties.insert("key".to_owned(), flag("It is part of what identifies a row."));
+        properties.insert("optional".to_owned(), flag("It may be null."));
+    }
+    field["description"] = json!("A column: its type, or a map of its type and what belongs to it.");
+    field
 }
 
 fn text(description: &str) -> Json {
@@ -100,6 +165,12 @@ fn flag(description: &str) -> Json {
 
 fn names() -> Json {
     json!({ "type": "array", "minItems": 1, "uniqueItems": true, "items": { "$ref": "#/$defs/name" } })
+}
+
+fn described_names(description: &str) -> Json {
+    let mut names = names();
+    names["description"] = json!(description);
+    names
 }
 
 fn described(reference: &str, description: &str) -> Json {

@@ -14,7 +14,7 @@ fn model(unique: &str) -> std::sync::Arc<Model> {
         "model: member\nfields:\n  a: {{ type: text, optional: true }}\n  b: {{ type: text, optional: true }}\n  \
          price: {{ type: decimal, precision: 12, scale: 2, optional: true }}\n  \
          at: {{ type: timestamp, optional: true }}\n  lasts: {{ type: duration, optional: true }}\n  \
-         count: {{ type: integer, optional: true }}\n  owner: {{ type: uuid, optional: true }}\n\
+         amount: {{ type: integer, optional: true, renamed_from: count }}\n  owner: {{ type: uuid, optional: true }}\n\
          unique: {unique}\n"
     );
     let source = Source { name: "member.yaml".into(), text };
@@ -45,7 +45,7 @@ fn a_key_stays_as_it_is() {
             &json!({ "price": "1.50", "at": "2026-01-31T12:00:00Z", "lasts": "PT36H" }),
         ),
         key(
-            &model("[count, owner]"),
+            &model("[amount, owner]"),
             &json!({ "count": 7, "owner": "0192f0c1-6d2e-7cc3-98c4-dc0c0c07398f" }),
         ),
     ];

@@ -1,12 +1,14 @@
 //! A batch in one transaction.
 //!
 //! ```text
-//! places (fence) ─► rows (judge) ─► passed over ─► event log ─► SQL projections ─► notify ─► dead letters ─► commit
+//! places (fence) ─► rows (judge) ─► passed over ─► event log ─► SQL projections ─► notify ─► dead letters
+//!   ─► cache (announce) ─► commit
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Transaction};
+use uuid::Uuid;
 
 use super::batch::{Decoded, Place};
 use super::letters::{Cause, Composed, Letters};
@@ -14,6 +16,7 @@ use super::offsets::{Moves, Offsets};
 use super::passed_over::{PassedOver, Reason, Spot};
 use super::target::{self, Applied, Passed, Target, Work};
 use super::work::Error;
+use crate::cache::{Announcer, Change};
 use crate::catalog::Catalog;
 use crate::database::is_undefined;
 use crate::metrics;
@@ -81,15 +84,23 @@ pub(super) struct Writer {
     pub(super) catalog: Catalog,
     pub(super) letters: Letters,
     passed_over: PassedOver,
+    /// `None`: nothing is cached.
+    pub(super) announcer: Option<Announcer>,
 }
 
 impl Writer {
-    pub(super) fn new(pool: PgPool, schema: &Schema, letters: Letters) -> Writer {
+    pub(super) fn new(
+        pool: PgPool,
+        schema: &Schema,
+        letters: Letters,
+        announcer: Option<Announcer>,
+    ) -> Writer {
         Writer {
             pool,
             offsets: Offsets::new(schema),
             catalog: Catalog::new(schema),
             passed_over: PassedOver::new(schema),
+            announcer,
             letters,
         }
     }
@@ -147,6 +158,9 @@ impl Writer {
         if !judged.letters.is_empty() {
             // Before the offsets have moved past them: rather twice than never.
             self.letters.send(judged.letters).await.map_err(Error::Letters)?;
+        }
+        if let Some(announcer) = &self.announcer {
+            announcer.announce(&changes(targets, batch)).await;
         }
         transaction.commit().await?;
         for (model, count) in judged.counts {
@@ -273,6 +287,26 @@ impl Writer {
         let select = "SELECT to_regclass($1) IS NOT NULL";
         sqlx::query_scalar(select).bind(target.table()).fetch_one(connection).await
     }
+}
+
+/// What a batch may change of the rows: what was passed over is announced too, which costs nothing but a look.
+fn changes<'a>(targets: &'a [Target], batch: &Batch) -> Vec<Change<'a>> {
+    let mut changes = Vec::new();
+    for target in targets.iter().filter(|target| matches!(target.work(), Work::Rows(_))) {
+        let places: HashMap<i32, i64> =
+            batch.ranges(target).map(|(place, _, new)| (place.partition, new)).collect();
+        if places.is_empty() {
+            continue;
+        }
+        let rows: HashMap<Uuid, i32> =
+            batch.of(target).iter().map(|event| (event.aggregate, event.record.place.partition)).collect();
+        changes.push(Change {
+            model: &target.generation().projection,
+            rows: rows.into_iter().map(|(id, partition)| (id, partition, places[&partition])).collect(),
+            places: places.into_iter().collect(),
+        });
+    }
+    changes
 }
 
 /// Those that a target has passed by before this batch.

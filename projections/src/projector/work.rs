@@ -21,6 +21,7 @@ use super::letters::Letters;
 use super::offsets::{Places, Reading};
 use super::reading::{Lanes, Reader, least};
 use super::target::{self, Target, Work};
+use crate::cache::{Announcer, Cache};
 use crate::catalog::{Entry, State};
 use crate::database::projector_pool;
 use crate::declared::Declaration;
@@ -104,6 +105,7 @@ impl Projector {
         kafka: &KafkaOptions,
         registry: Registry,
         models: Arc<Models>,
+        cache: Option<Cache>,
         cancel: CancellationToken,
         readiness: watch::Sender<Readiness>,
     ) -> Result<Projector, super::Error> {
@@ -116,7 +118,7 @@ impl Projector {
         let is_idle = models.models.is_empty();
         Ok(Projector {
             runtime: Handle::current(),
-            writer: Writer::new(projector_pool(options)?, &schema, letters),
+            writer: Writer::new(projector_pool(options)?, &schema, letters, cache.map(Announcer::new)),
             reader: Reader::new(Consumer::new(kafka, names)?, decoder),
             declared: Declaration::all(&models),
             schema,
@@ -207,6 +209,9 @@ impl Projector {
             self.lanes = lanes(&targets, &places);
             self.reader.set(&self.lanes)?;
             (self.entries, self.targets) = (entries, targets);
+            // Others have written meanwhile, or what we wrote last was committed or not.
+            self.writer.announcer.iter().for_each(Announcer::doubt);
+            self.tell_cache()?;
         }
         self.unplaced = false;
         self.looked = Instant::now();
@@ -277,11 +282,32 @@ impl Projector {
             }
             // Read from there without a pause: it is the builder's swap, or another projector's find.
             self.unplaced = entries != self.entries;
+            self.tell_cache()?;
         }
         match self.reader.consumer.complaint() {
             Some(complaint) => Err(Error::Consumer(complaint)),
             None => Ok(()),
         }
+    }
+
+    /// Makes up for what the cache could not be told.
+    fn tell_cache(&self) -> Result<(), Error> {
+        let Some(announcer) = &self.writer.announcer else { return Ok(()) };
+        let mut places: BTreeMap<&str, Vec<(i32, i64)>> = BTreeMap::new();
+        for (place, lane) in &self.lanes {
+            for (index, next) in lane {
+                let target = &self.targets[*index];
+                if matches!(target.work(), Work::Rows(_)) {
+                    let of_model = places.entry(&target.generation().projection).or_default();
+                    of_model.push((place.partition, *next));
+                }
+            }
+        }
+        let places = places.into_iter().map(|(model, places)| (model, places.into_iter().collect()));
+        self.wait(async {
+            announcer.catch_up(places).await;
+            Ok(())
+        })
     }
 
     fn hint(&mut self) {

@@ -6,9 +6,11 @@
 
 mod dead_letters;
 mod layout;
+mod history;
 mod lists;
 mod log;
 mod outage;
+mod positions;
 mod projector;
 mod stage;
 mod stopped;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use writ_model::Timestamp;
 use writ_producers::readiness::Readiness;
-use writ_projections::positions::NotReached;
+use writ_projections::positions::{NotReached, Reads};
 use writ_projections::query::Error;
 
 use crate::stage::{LIMIT, Stage, variable};
@@ -68,8 +68,11 @@ async fn while_postgresql_is_away_queries_say_so_and_the_projector_waits() {
     let answer = stage.queries.get(&thing, id).await;
     assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
     let second = stage.publish(&thing, event, id, 1, Timestamp(0), &fields).await;
-    let waited =
-        stage.queries.positions(stage.topics.clone()).wait(std::slice::from_ref(&second), LIMIT).await;
+    let waited = stage
+        .queries
+        .positions(stage.topics.clone())
+        .wait(Reads::Rows, std::slice::from_ref(&second), LIMIT)
+        .await;
     assert!(matches!(waited, Err(NotReached::Unavailable(_))), "{waited:?}");
     assert!(asked.elapsed() < Duration::from_secs(6), "at once, not after a long wait");
 

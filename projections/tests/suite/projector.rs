@@ -15,10 +15,10 @@ pub(crate) const COUNTER: &str = "
 model: counter
 fields:
   name: { type: text }
-  count: { type: integer }
+  amount: { type: integer }
 commands:
-  open: { creates: true, input: [name], set: { count: '0' }, emits: opened }
-  add: { input: { by: { type: integer } }, set: { count: state.count + input.by }, emits: added }
+  open: { creates: true, input: [name], set: { amount: '0' }, emits: opened }
+  add: { input: { by: { type: integer } }, set: { amount: state.amount + input.by }, emits: added }
   close: { deletes: true, emits: closed }
 ";
 
@@ -37,8 +37,8 @@ pub(crate) async fn publish(
     for version in versions {
         for id in ids {
             let (event, json) = match version {
-                1 => (&counter.events["opened"], json!({ "name": id.to_string(), "count": 0 })),
-                version => (&counter.events["added"], json!({ "by": 1, "count": version - 1 })),
+                1 => (&counter.events["opened"], json!({ "name": id.to_string(), "amount": 0 })),
+                version => (&counter.events["added"], json!({ "by": 1, "amount": version - 1 })),
             };
             let at = Timestamp(i64::try_from(version).unwrap());
             positions.push(stage.publish(counter, event, *id, version, at, &fields(event, &json)).await);
@@ -51,7 +51,7 @@ pub(crate) async fn rows(stage: &Stage, counter: &Model) -> BTreeMap<Uuid, (u64,
     let all = ListRequest::parse(counter, &[("limit".into(), "1000".into())]).unwrap();
     let page = stage.queries.list(counter, &all).await.unwrap();
     let row = |state: &str| serde_json::from_str::<Json>(state).unwrap();
-    page.items.iter().map(|item| (item.id, (item.version, row(item.state.get())["count"].clone()))).collect()
+    page.items.iter().map(|item| (item.id, (item.version, row(item.state.get())["amount"].clone()))).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +97,7 @@ async fn the_first_event_with_a_version_wins() {
     let counter = stage.model("counter");
     let (id, added) = (Uuid::now_v7(), &counter.events["added"]);
     publish(&stage, &counter, &[id], 1..=2).await;
-    let again = fields(added, &json!({ "by": 9, "count": 9 }));
+    let again = fields(added, &json!({ "by": 9, "amount": 9 }));
     stage.publish(&counter, added, id, 2, Timestamp(9), &again).await;
     stage.publish(&counter, added, id, 7, Timestamp(9), &again).await;
     let last = publish(&stage, &counter, &[id], 3..=3).await;
@@ -111,7 +111,7 @@ async fn the_first_event_with_a_version_wins() {
     assert!(rows(&stage, &counter).await.is_empty());
     assert!(stage.queries.existing(&counter, &[id]).await.unwrap().is_empty());
     let opened = &counter.events["opened"];
-    let anew = fields(opened, &json!({ "name": "again", "count": 0 }));
+    let anew = fields(opened, &json!({ "name": "again", "amount": 0 }));
     let begin = stage.publish(&counter, opened, id, 5, Timestamp(5), &anew).await;
     stage.reach(&[begin]).await;
     assert_eq!(rows(&stage, &counter).await[&id], (5, json!(0)), "version numbers go on");

@@ -22,6 +22,7 @@ use writ_producers::kafka;
 use writ_producers::readiness::Readiness;
 use writ_producers::registry::{self, Registry, SchemaIds};
 use writ_producers::topics::{self, Topics};
+use writ_projections::positions::Reads;
 use writ_projections::projector::replay::Replay;
 use writ_projections::query::Queries;
 use writ_projections::{Options, projector};
@@ -291,14 +292,14 @@ impl Stage {
 
     /// Waits until the rows are there.
     pub(crate) async fn reach(&self, positions: &[Position]) {
-        self.queries.positions(self.topics.clone()).wait(positions, LIMIT).await.unwrap();
+        self.queries.positions(self.topics.clone()).wait(Reads::Rows, positions, LIMIT).await.unwrap();
     }
 
     /// The same while PostgreSQL may be away.
     pub(crate) async fn reach_somehow(&self, positions: &[Position]) {
         let waiter = self.queries.positions(self.topics.clone());
         let reached = async {
-            while waiter.wait(positions, LIMIT).await.is_err() {
+            while waiter.wait(Reads::Rows, positions, LIMIT).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };

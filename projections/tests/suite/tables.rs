@@ -125,7 +125,7 @@ const RENAMED_AGAIN: &str = "
 model: page
 fields:
   handle: { type: text, key: true, max_length: 20, renamed_from: slug }
-  count: { type: integer, renamed_from: [qty, quantity] }
+  amount: { type: integer, renamed_from: [qty, quantity] }
   items:
     type: list
     renamed_from: lines
@@ -133,7 +133,7 @@ fields:
       label: { type: text, optional: true, renamed_from: [name, title] }
       box: { type: object, fields: { width: { type: integer, renamed_from: w }, h: integer } }
 crud: true
-index: [[count, handle]]
+index: [[amount, handle]]
 ";
 
 /// Name and object id of each index: one that was made anew has another id.
@@ -206,7 +206,7 @@ async fn a_renamed_field_keeps_its_values_and_indexes() {
     bring(&pool, &database, &models(&[RENAMED_AGAIN])).await.unwrap();
     assert_eq!(
         row().await,
-        serde_json::json!({ "handle": "one", "count": 7, "items": [
+        serde_json::json!({ "handle": "one", "amount": 7, "items": [
             { "label": "a", "box": { "width": 1, "h": 2 } },
             { "label": null, "box": { "width": 3, "h": 4 } },
         ] })

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use super::states::States;
-use super::workspace;
+use writ_producers::kafka;
+
 use crate::connection::{Ask, Connection};
 use crate::target;
 
@@ -21,17 +21,57 @@ const LOOK: Duration = Duration::from_millis(50);
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 const TAKEN_OVER: &str = "the decider has taken over its partitions";
 
+/// What every process of a benchmark is started with.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    /// Holds data and logs, by the names of the processes.
+    pub(crate) dir: PathBuf,
+    /// The folder of the model files.
+    pub(crate) models: PathBuf,
+    /// Kafka, with the prefix of the topics.
+    pub(crate) kafka: kafka::Options,
+    /// The schema in PostgreSQL; `None`: the default one.
+    pub(crate) schema: Option<String>,
+}
+
+impl Setup {
+    /// `writ` with these arguments, the addresses of the stack and what the setup says.
+    pub(crate) fn writ(&self, arguments: &[&str]) -> Result<Command> {
+        let program = std::env::current_exe()?.with_file_name("writ");
+        let mut command = Command::new(&program);
+        command
+            .args(arguments)
+            .arg("--models")
+            .arg(&self.models)
+            .envs(target::stack_variables()?)
+            .env("WRIT_KAFKA_BROKERS", &self.kafka.brokers)
+            .env("WRIT_KAFKA_TOPIC_PREFIX", &self.kafka.topic_prefix)
+            .env("WRIT_KAFKA_PARTITIONS", self.kafka.partitions.to_string())
+            .env("WRIT_APP", "shop")
+            .env("WRIT_LOG_FORMAT", "json")
+            // Set by `cargo dev test`; not a key of the configuration.
+            .env_remove("WRIT_TEST_STACK")
+            .env_remove("WRIT_TEST_STACK_DIR")
+            .env_remove("WRIT_HTTP_LISTEN")
+            .envs(self.schema.as_ref().map(|schema| ("WRIT_POSTGRES_SCHEMA", schema)))
+            .current_dir(&self.dir)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        Ok(command)
+    }
+}
+
 /// The process.
-pub(super) struct Server {
+pub(crate) struct Server {
     /// `host:port` of its API.
-    pub(super) address: String,
+    pub(crate) address: String,
     child: Child,
     log: PathBuf,
     started: Instant,
 }
 
 /// What was seen of the process during a phase.
-pub(super) struct Phase {
+pub(crate) struct Phase {
     seconds: f64,
     most_mib: u64,
     end_mib: u64,
@@ -39,55 +79,36 @@ pub(super) struct Phase {
 
 impl Phase {
     /// As a row. `records`: what was done in it.
-    pub(super) fn print(&self, name: &str, records: Option<u64>) {
+    pub(crate) fn print(&self, name: &str, records: Option<u64>) {
         let rate = records.map(|records| format!("{:.0}", records as f64 / self.seconds)).unwrap_or_default();
         println!("| {name} | {:.2} | {rate} | {} | {} |", self.seconds, self.most_mib, self.end_mib);
     }
 }
 
 impl Server {
-    /// Starts one. Its data and log have its name. `api`: it also takes commands.
-    pub(super) fn start(states: &States, dir: &Path, name: &str, api: bool) -> Result<Server> {
-        let program = std::env::current_exe()?.with_file_name("writ");
+    /// Starts one with `roles`. Its data and log have its name.
+    pub(crate) fn start(setup: &Setup, name: &str, roles: &str) -> Result<Server> {
         // Free at this moment; the server says so if it isn't any more.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        let log = dir.join(format!("{name}.log"));
-        let mut command = Command::new(&program);
+        let log = setup.dir.join(format!("{name}.log"));
+        let data = setup.dir.join(name);
+        let mut command = setup.writ(&["serve", "--roles", roles, "--listen", &address])?;
         command
-            .arg("serve")
-            .args(["--roles", if api { "api,decider" } else { "decider" }, "--listen", &address])
             .arg("--data")
-            .arg(dir.join(name))
-            .arg("--models")
-            .arg(workspace().join("models"))
-            .envs(target::stack_variables()?)
-            .env("WRIT_KAFKA_BROKERS", &states.kafka.brokers)
-            .env("WRIT_KAFKA_TOPIC_PREFIX", &states.kafka.topic_prefix)
-            .env("WRIT_KAFKA_PARTITIONS", states.kafka.partitions.to_string())
-            .env("WRIT_APP", "shop")
-            .env("WRIT_LOG_FORMAT", "json")
-            // Set by `cargo dev test`; not a key of the configuration.
-            .env_remove("WRIT_TEST_STACK")
-            .env_remove("WRIT_TEST_STACK_DIR")
-            .env_remove("WRIT_HTTP_LISTEN")
-            .current_dir(dir)
-            .stdin(Stdio::null())
+            .arg(data)
             .stdout(File::options().create(true).append(true).open(&log)?)
-            .stderr(File::options().create(true).append(true).open(&log)?)
-            .kill_on_drop(true);
+            .stderr(File::options().create(true).append(true).open(&log)?);
         let started = Instant::now();
-        let child = command.spawn().with_context(|| {
-            format!("{} can't be started; build it with `cargo dev up`", program.display())
-        })?;
+        let child = command.spawn().context("`writ` can't be started; build it with `cargo dev up`")?;
         Ok(Server { address, child, log, started })
     }
 
-    /// Waits until its decider is ready. The phase begins with the start of the process.
-    pub(super) async fn until_ready(&mut self) -> Result<Phase> {
+    /// Waits until a part of it is ready (`decider`). The phase begins with the start of the process.
+    pub(crate) async fn until_ready(&mut self, part: &str) -> Result<Phase> {
         let mut most_mib = 0;
         loop {
             most_mib = most_mib.max(self.rss_mib());
-            if self.is_ready().await {
+            if self.is_ready(part).await {
                 break;
             }
             self.check(self.started)?;
@@ -97,7 +118,7 @@ impl Server {
     }
 
     /// Looks at its memory for a while.
-    pub(super) async fn watch(&mut self, duration: Duration) -> Phase {
+    pub(crate) async fn watch(&mut self, duration: Duration) -> Phase {
         let (started, mut most_mib) = (Instant::now(), 0);
         while started.elapsed() < duration {
             most_mib = most_mib.max(self.rss_mib());
@@ -107,7 +128,7 @@ impl Server {
     }
 
     /// Waits until its decider has taken partitions over for the `nth` time since its last start.
-    pub(super) async fn until_taken_over(&mut self, nth: usize) -> Result<()> {
+    pub(crate) async fn until_taken_over(&mut self, nth: usize) -> Result<()> {
         let started = Instant::now();
         while self.take_overs()?.len() < nth {
             self.check(started)?;
@@ -117,7 +138,7 @@ impl Server {
     }
 
     /// What its log says of each take-over since its last start.
-    pub(super) fn take_overs(&self) -> Result<Vec<String>> {
+    pub(crate) fn take_overs(&self) -> Result<Vec<String>> {
         let text = std::fs::read_to_string(&self.log)?;
         let mut found = Vec::new();
         for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
@@ -135,7 +156,7 @@ impl Server {
     }
 
     /// Stops it as an operator would. Seconds until it was gone.
-    pub(super) async fn terminate(&mut self) -> Result<f64> {
+    pub(crate) async fn terminate(&mut self) -> Result<f64> {
         let started = Instant::now();
         self.signal(Signal::SIGTERM)?;
         let status = self.child.wait().await?;
@@ -146,7 +167,7 @@ impl Server {
     }
 
     /// Kills it.
-    pub(super) async fn kill(&mut self) -> Result<()> {
+    pub(crate) async fn kill(&mut self) -> Result<()> {
         self.signal(Signal::SIGKILL)?;
         self.child.wait().await?;
         Ok(())
@@ -168,14 +189,14 @@ impl Server {
         Ok(())
     }
 
-    async fn is_ready(&self) -> bool {
+    async fn is_ready(&self, name: &str) -> bool {
         let Ok(mut connection) = Connection::open(&self.address).await else { return false };
         let answer = connection.send(Ask::get("/readyz")).await;
         connection.close().await;
         let report: Value =
             answer.ok().and_then(|answer| serde_json::from_slice(&answer.body).ok()).unwrap_or_default();
         let parts = report["parts"].as_array();
-        parts.is_some_and(|parts| parts.iter().any(|part| part["name"] == "decider" && part["ready"] == true))
+        parts.is_some_and(|parts| parts.iter().any(|part| part["name"] == name && part["ready"] == true))
     }
 
     /// Resident memory; 0 where the system doesn't tell.

@@ -1,0 +1,95 @@
+//! An event of the log, read by today's declarations.
+
+use serde_json::Value as Json;
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+use writ_model::value::{object_to_json, stored_from_json};
+use writ_model::{Event, Model, Object, Position};
+
+use crate::query::Error;
+
+/// An event as the API shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Event id.
+    pub id: Uuid,
+    /// `<app>.<model>.<Event>`.
+    pub type_name: String,
+    /// The model's name.
+    pub model: String,
+    /// The aggregate.
+    pub aggregate_id: Uuid,
+    /// The aggregate's version after it.
+    pub version: u64,
+    /// RFC 3339 UTC, milliseconds.
+    pub time: String,
+    /// Who caused it; `None` when anonymous.
+    pub actor: Option<String>,
+    /// The first command of the chain.
+    pub correlation_id: Option<String>,
+    /// The command that caused it.
+    pub causation_id: Option<String>,
+    /// Where it stands.
+    pub position: Position,
+    /// Its recorded fields, under today's names; as it is kept where it is unreadable.
+    pub data: Json,
+    /// Why today's declarations can't read it.
+    pub unreadable: Option<String>,
+    /// Why its row was not given it: `duplicate`, `hole`.
+    pub passed_over: Option<String>,
+}
+
+/// A fault of the schema: what the projector doesn't write.
+fn broken(what: &str) -> Error {
+    Error::Failed(format!("the event log has {what}"))
+}
+
+impl Entry {
+    /// From a row of `History`'s columns. With it, the typed fields that a fold takes, if they can be read.
+    pub(super) fn read<'a>(
+        row: &PgRow,
+        model: impl Fn(&str) -> Option<&'a Model>,
+    ) -> Result<(Entry, Option<(&'a Event, Object)>), Error> {
+        let (name, type_name): (String, String) = (row.try_get(1)?, row.try_get(5)?);
+        let version: i64 = row.try_get(3)?;
+        let data: String = row.try_get(11)?;
+        let kept: Json = serde_json::from_str(&data).map_err(|_| broken("data that is no JSON"))?;
+        let read = typed(model(&name), &type_name, &kept);
+        let (data, unreadable, fields) = match read {
+            Ok((event, fields)) => (object_to_json(&fields), None, Some((event, fields))),
+            Err(reason) => (kept, Some(reason), None),
+        };
+        let entry = Entry {
+            id: row.try_get(4)?,
+            aggregate_id: row.try_get(2)?,
+            version: u64::try_from(version).map_err(|_| broken("a negative version"))?,
+            time: row.try_get(0)?,
+            actor: row.try_get(6)?,
+            correlation_id: row.try_get(7)?,
+            causation_id: row.try_get(8)?,
+            position: Position { model: name.clone(), partition: row.try_get(9)?, offset: row.try_get(10)? },
+            model: name,
+            type_name,
+            data,
+            unreadable,
+            passed_over: row.try_get(12)?,
+        };
+        Ok((entry, fields))
+    }
+}
+
+fn typed<'a>(model: Option<&'a Model>, type_name: &str, kept: &Json) -> Result<(&'a Event, Object), String> {
+    let model = model.ok_or("there is no such model any more")?;
+    let event = model
+        .events
+        .values()
+        .find(|event| event.type_name == type_name)
+        .ok_or_else(|| format!("the model {} declares no such event any more", model.name))?;
+    let fields = stored_from_json(&event.fields, kept).map_err(|errors| {
+        let faults: Vec<String> =
+            errors.iter().map(|error| format!("{}: {}", error.pointer, error.detail)).collect();
+        format!("it doesn't fit today's declaration: {}", faults.join("; "))
+    })?;
+    Ok((event, fields))
+}
