@@ -12,6 +12,7 @@ mod log;
 mod outage;
 mod positions;
 mod projector;
+mod rebuild;
 mod stage;
 mod stopped;
 mod tables;
