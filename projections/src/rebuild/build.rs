@@ -100,7 +100,7 @@ impl Build {
             }
             _ => BTreeSet::from([declaration.name().to_owned()]),
         };
-        let mut build = Build {
+        let build = Build {
             target: Target::new(declaration, &tools.topics, next, generation.number),
             kind: declaration.kind(),
             judges: judges.into_iter().collect(),
@@ -110,8 +110,18 @@ impl Build {
             source,
             finished: false,
         };
-        build.source.set(&build.places)?;
+        build.source.begin(&build.places)?;
         Ok(Some(build))
+    }
+
+    /// Goes back to these places.
+    pub(super) fn rewind(&mut self, tools: &Tools, places: Places) -> Result<(), Fault> {
+        if self.places != places {
+            self.source = Source::new(&tools.kafka)?;
+            self.source.begin(&places)?;
+            self.places = places;
+        }
+        Ok(())
     }
 
     /// Where it ends, as things are now; `None`: the rows that judge are not live. With `hold` it stays so until the

@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A connection or a batch that takes longer has lost its server.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const BATCH_LIMIT: Duration = Duration::from_secs(90);
+/// The end doesn't wait longer for PostgreSQL.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// With fewer events left than this the swap is tried.
 const NEAR: i64 = MAX_EVENTS as i64 / 5;
 /// Between two tries of a swap that came in somebody's way.
@@ -104,7 +106,7 @@ impl Builder {
         }
         // An open transaction ends with its session.
         if let Some(connection) = self.connection.take() {
-            let closing = runtime.block_on(tokio::time::timeout(CONNECT_LIMIT, connection.close()));
+            let closing = runtime.block_on(async { tokio::time::timeout(CLOSE_LIMIT, connection.close()).await });
             if !matches!(closing, Ok(Ok(()))) {
                 tracing::debug!("PostgreSQL didn't let the builder's connection go in time");
             }

@@ -47,6 +47,7 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// Reads nothing yet.
     pub(super) fn new(options: &Options) -> Result<Source, KafkaError> {
         let consumer = options
             .client("builder")
@@ -60,6 +61,16 @@ impl Source {
             .set("queued.max.messages.kbytes", "32768")
             .create()?;
         Ok(Source { consumer, ahead: BTreeMap::new(), complaint: None })
+    }
+
+    /// Begins to read from these places on. Once: librdkafka 2.12 has been seen to abort the process when an assignment
+    /// follows another of the same partitions closely, so whoever goes back makes a new one.
+    pub(super) fn begin(&self, places: &Places) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for (place, next) in places {
+            list.add_partition_offset(&place.topic, place.partition, Offset::Offset(*next))?;
+        }
+        self.consumer.assign(&list)
     }
 
     /// All partitions of `topics`.
@@ -90,17 +101,6 @@ impl Source {
             }
         }
         Ok(())
-    }
-
-    /// Reads from these places on.
-    pub(super) fn set(&mut self, places: &Places) -> Result<(), KafkaError> {
-        self.ahead.clear();
-        let mut list = TopicPartitionList::new();
-        for (place, next) in places {
-            list.add_partition_offset(&place.topic, place.partition, Offset::Offset(*next))?;
-        }
-        self.consumer.assign(&list)?;
-        self.consumer.resume(&list)
     }
 
     /// Up to `most` events between `places` and `goals`, in the order of their partitions, and how far each partition

@@ -48,9 +48,8 @@ pub(super) async fn swap(
     let before = build.places.clone();
     let swapped = attempt(build, tools, connection).await;
     if !matches!(swapped, Ok(Swapped::Done)) {
-        // The events are read again.
-        build.places = before;
-        build.source.set(&build.places)?;
+        // What it has read meanwhile was rolled back.
+        build.rewind(tools, before)?;
     }
     swapped
 }

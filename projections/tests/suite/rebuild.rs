@@ -135,7 +135,7 @@ async fn contents(stage: &Stage) -> Vec<Vec<Json>> {
 
 async fn add(stage: &Stage, counter: &Model, id: Uuid, version: u64, by: i64) -> Position {
     let added = &counter.events["added"];
-    let fields = fields(added, &json!({ "by": by, "count": by }));
+    let fields = fields(added, &json!({ "by": by, "amount": by }));
     stage.publish(counter, added, id, version, Timestamp(9), &fields).await
 }
 
@@ -383,7 +383,7 @@ async fn a_view_on_the_table_holds_the_build_back_until_it_is_dropped() {
     let counter = stage.model("counter");
     let positions = publish(stage, &counter, &[Uuid::now_v7()], 1..=3).await;
     stage.reach(&positions).await;
-    stage.database.execute("CREATE VIEW $schema.mine AS SELECT count FROM $schema.counter").await;
+    stage.database.execute("CREATE VIEW $schema.mine AS SELECT amount FROM $schema.counter").await;
     ask(projections, "counter").await;
     let build = until_complaint(projections, "counter").await;
     let error = build.error.unwrap();
@@ -391,7 +391,7 @@ async fn a_view_on_the_table_holds_the_build_back_until_it_is_dropped() {
     assert_eq!(build.error_at, None);
     let more = publish(stage, &counter, &[Uuid::now_v7()], 1..=3).await;
     stage.reach(&more).await;
-    assert_eq!(stage.database.number("SELECT sum(count)::bigint FROM $schema.mine").await, 4, "it serves");
+    assert_eq!(stage.database.number("SELECT sum(amount)::bigint FROM $schema.mine").await, 4, "it serves");
     assert_eq!(projections.request("counter").await.unwrap(), Requested::Under(build.generation));
     stage.database.execute("DROP VIEW $schema.mine").await;
     assert_eq!(until_live(projections, "counter").await, build.generation);
