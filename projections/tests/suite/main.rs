@@ -4,9 +4,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cache;
 mod dead_letters;
-mod layout;
 mod history;
+mod layout;
 mod lists;
 mod log;
 mod outage;

@@ -22,6 +22,7 @@ use writ_producers::kafka;
 use writ_producers::readiness::Readiness;
 use writ_producers::registry::{self, Registry, SchemaIds};
 use writ_producers::topics::{self, Topics};
+use writ_projections::cache::{self, Cache};
 use writ_projections::positions::Reads;
 use writ_projections::projector::replay::Replay;
 use writ_projections::query::Queries;
@@ -157,7 +158,7 @@ impl Stage {
         let registry = Registry::new(&registry::Options { url: variable("WRIT_REGISTRY_URL") }).unwrap();
         let schemas = registry.register(&models, &topics).await.unwrap();
         Stage {
-            queries: Queries::new(&database.options).unwrap(),
+            queries: Queries::new(&database.options, None).unwrap(),
             producer: kafka.client("test").set("linger.ms", "5").create().unwrap(),
             database,
             models,
@@ -166,6 +167,16 @@ impl Stage {
             registry,
             schemas,
         }
+    }
+
+    /// The cache of this test's projectors and readers.
+    pub(crate) fn cache(&self) -> Option<Cache> {
+        self.cache_at(&variable("WRIT_REDIS_URL"))
+    }
+
+    pub(crate) fn cache_at(&self, url: &str) -> Option<Cache> {
+        let options = cache::Options { url: url.to_owned(), cache: true };
+        Cache::new(&options, &self.kafka.topic_prefix, &self.database.options.schema).unwrap()
     }
 
     pub(crate) fn model(&self, name: &str) -> Arc<Model> {
@@ -221,11 +232,19 @@ impl Stage {
     }
 
     pub(crate) fn start(&self) -> Running {
-        self.start_as(&self.models)
+        self.start_with(self.cache())
+    }
+
+    pub(crate) fn start_with(&self, cache: Option<Cache>) -> Running {
+        self.run(&self.models, cache)
     }
 
     /// A projector with these models.
     pub(crate) fn start_as(&self, models: &Arc<Models>) -> Running {
+        self.run(models, self.cache())
+    }
+
+    fn run(&self, models: &Arc<Models>, cache: Option<Cache>) -> Running {
         let cancel = CancellationToken::new();
         let (sender, readiness) = watch::channel(Readiness::Waiting("new".into()));
         let task = tokio::spawn(projector::run(
@@ -233,7 +252,7 @@ impl Stage {
             self.kafka.clone(),
             self.registry.clone(),
             models.clone(),
-            None,
+            cache,
             cancel.clone(),
             sender,
         ));
