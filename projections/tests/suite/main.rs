@@ -13,6 +13,7 @@ mod log;
 mod outage;
 mod positions;
 mod projector;
+mod rebuild;
 mod stage;
 mod statements;
 mod stopped;
