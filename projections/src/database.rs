@@ -10,14 +10,32 @@ use crate::{InvalidOptions, Options};
 
 /// A query waits no longer for a connection: the caller hears 503 at once instead of hanging.
 const QUERY_ACQUIRE: Duration = Duration::from_secs(1);
+/// Exports at the same time.
+const MAX_EXPORTS: u32 = 2;
 /// The projector has nothing better to do.
 const PROJECTOR_ACQUIRE: Duration = Duration::from_secs(5);
 
 /// Connections for queries, made on first use.
 pub(crate) fn query_pool(options: &Options) -> Result<PgPool, InvalidOptions> {
-    let connect = connect(options, "writ-queries")?.options([("statement_timeout", "10s")]);
+    // A plan that knows the values: how many rows have one decides which index is best. Compiling takes longer than
+    // the queries that are made here.
+    let connect = connect(options, "writ-queries")?.options([
+        ("statement_timeout", "10s"),
+        ("plan_cache_mode", "force_custom_plan"),
+        ("jit", "off"),
+    ]);
     Ok(PgPoolOptions::new()
         .max_connections(options.max_connections.max(1))
+        .acquire_timeout(QUERY_ACQUIRE)
+        .connect_lazy_with(connect))
+}
+
+/// Connections for exports, which may take long: few, and none of those for other queries.
+pub(crate) fn export_pool(options: &Options) -> Result<PgPool, InvalidOptions> {
+    let connect = connect(options, "writ-exports")?
+        .options([("statement_timeout", "15min"), ("client_connection_check_interval", "1s")]);
+    Ok(PgPoolOptions::new()
+        .max_connections(MAX_EXPORTS)
         .acquire_timeout(QUERY_ACQUIRE)
         .connect_lazy_with(connect))
 }

@@ -23,11 +23,11 @@ pub use derive::{Column, Table};
 pub use ensure::{Changed, Error, Unfit, ensure};
 pub(crate) use ensure::{lock, make};
 pub use indexes::bring as bring_indexes;
-pub(crate) use indexes::keep as keep_indexes;
-pub(crate) use json::{instant, object, scalar};
+pub(crate) use indexes::{keep as keep_indexes, words};
+pub(crate) use json::{instant, object, object_of, plain, scalar};
 pub(crate) use kind::{Kind, text};
 pub use name::Schema;
-pub(crate) use name::{fnv1a, literal, quote};
+pub(crate) use name::{column, fnv1a, literal, projection_column, quote};
 
 /// Table of the projector's places in the event topics.
 pub(crate) const OFFSETS: &str = "writ_offsets";

@@ -15,6 +15,7 @@ use writ_producers::readiness::{Part, Readiness};
 use writ_producers::registry::{Registry, SchemaIds};
 use writ_producers::topics::Topics;
 use writ_producers::{kafka, replies, thread};
+use writ_projections::cache::Cache;
 use writ_projections::projector;
 use writ_projections::query::Queries;
 
@@ -38,6 +39,8 @@ pub(super) async fn start(config: Config, models: Arc<Models>, roles: &mut Roles
         answers: Answers::new(),
         kafka_ready: kafka_part.state.clone(),
         parts: vec![kafka_part],
+        cache: Cache::new(&config.redis, &config.kafka.topic_prefix, &config.postgres.schema)
+            .map_err(invalid("cache"))?,
         config,
         models,
     };
@@ -70,6 +73,8 @@ struct Process {
     answers: Arc<Answers>,
     kafka_ready: watch::Receiver<Readiness>,
     parts: Vec<Part>,
+    /// `None`: nothing is cached.
+    cache: Option<Cache>,
 }
 
 impl Process {
@@ -115,7 +120,7 @@ impl Process {
     ) {
         let readiness = self.part("projector", "waiting for the schema registry, Kafka and PostgreSQL");
         let (postgres, kafka) = (self.config.postgres.clone(), self.config.kafka.clone());
-        let models = self.models.clone();
+        let (models, cache) = (self.models.clone(), self.cache.clone());
         roles.spawn("projector", |stop| async move {
             // Model files that the events don't fit must not touch the tables.
             let registered = schema_ids.wait_for(Option::is_some);
@@ -123,7 +128,7 @@ impl Process {
                 stop.cancelled().await;
                 return Ok(());
             }
-            projector::run(postgres, kafka, registry, models, stop, readiness).await
+            projector::run(postgres, kafka, registry, models, cache, stop, readiness).await
         });
     }
 
@@ -135,6 +140,13 @@ impl Process {
             watched.watch(stop, readiness).await;
             Ok::<_, BoxError>(())
         });
+        if let Some(cache) = self.cache.clone() {
+            let readiness = self.part("redis", "connecting to Redis");
+            roles.spawn("redis watch", |stop| async move {
+                cache.watch(stop, readiness).await;
+                Ok::<_, BoxError>(())
+            });
+        }
         let partition = replies::partition_of(self.answers.instance);
         let (kafka, ready) = (self.config.kafka, self.kafka_ready);
         let limits = self.config.http.command_limits();

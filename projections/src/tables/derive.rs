@@ -1,7 +1,7 @@
 //! The table of a model or of an SQL projection: its columns and their types.
 
 use writ_model::declaration::Projection;
-use writ_model::{Field, Model, Value};
+use writ_model::{Field, Model, Type, Value};
 
 use super::indexes::{self, Index};
 use super::kind::{self, Kind};
@@ -18,7 +18,7 @@ pub(super) const FIXED: [(&str, &str); 5] = [
 ];
 
 /// The column of one field.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Column {
     /// The field's name.
     pub(crate) field: String,
@@ -26,6 +26,8 @@ pub struct Column {
     pub(crate) name: String,
     /// How its values are kept.
     pub(crate) kind: Kind,
+    /// Its declared type.
+    pub(crate) ty: Type,
     /// What rows get that are older than the column, as text; `None`: null.
     backfill: Option<String>,
     /// What it was before.
@@ -38,6 +40,7 @@ impl Column {
             field: field.name.clone(),
             name: name::projection_column(&field.name),
             kind: Kind::of(&field.ty),
+            ty: field.ty.clone(),
             backfill: None,
             history: History::default(),
         }
@@ -49,6 +52,7 @@ impl Column {
             field: field.name.clone(),
             name: name::column(&field.name),
             kind: Kind::of(&field.ty),
+            ty: field.ty.clone(),
             backfill: default.filter(|value| **value != Value::Null).and_then(kind::text),
             history: History::of(field),
         }
@@ -83,7 +87,6 @@ pub struct Table {
     /// It has the [`FIXED`] columns: it is a model's.
     pub(crate) is_model: bool,
     /// The columns that `q=` searches.
-    pub(crate) search: Vec<String>,
     indexes: Vec<Index>,
 }
 
@@ -98,7 +101,6 @@ impl Table {
             columns: model.fields.values().map(Column::of).collect(),
             key: vec!["id".into()],
             is_model: true,
-            search: searched(model.fields.values(), &model.search).map(|name| name::column(name)).collect(),
             indexes: indexes::of_model(model),
         }
     }
@@ -114,9 +116,6 @@ impl Table {
             columns: projection.fields.values().map(Column::of_projection).collect(),
             key: projection.key.iter().map(|name| name::projection_column(name)).collect(),
             is_model: false,
-            search: searched(projection.fields.values(), &[])
-                .map(|name| name::projection_column(name))
-                .collect(),
             indexes: indexes::of_projection(projection),
         }
     }
@@ -195,17 +194,6 @@ impl Table {
     pub(super) fn indexes(&self) -> &[Index] {
         &self.indexes
     }
-}
-
-/// The declared names, or those of all text.
-fn searched<'a>(
-    fields: impl Iterator<Item = &'a Field>,
-    declared: &[String],
-) -> impl Iterator<Item = &'a str> {
-    let is_searched = |field: &&Field| {
-        Kind::of(&field.ty) == Kind::Text && (declared.is_empty() || declared.contains(&field.name))
-    };
-    fields.filter(is_searched).map(|field| field.name.as_str())
 }
 
 #[cfg(test)]

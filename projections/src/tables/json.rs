@@ -9,13 +9,26 @@ use super::name::literal;
 
 /// The JSON text of a column, or SQL null. `column` is an SQL expression.
 fn bare(kind: Kind, column: &str) -> String {
+    let plain = plain(kind, column);
     match kind {
         Kind::Text => format!("to_json({column})::text"),
-        Kind::Integer | Kind::Boolean | Kind::Json => format!("{column}::text"),
-        Kind::Decimal { .. } | Kind::Uuid | Kind::Ref => format!("'\"' || {column}::text || '\"'"),
-        Kind::Date => format!("'\"' || to_char({column}, 'YYYY-MM-DD') || '\"'"),
-        Kind::Timestamp => format!("'\"' || {} || '\"'", instant(column)),
-        Kind::Duration => format!("'\"' || {} || '\"'", duration(column)),
+        Kind::Integer | Kind::Boolean | Kind::Json => plain,
+        Kind::Decimal { .. } | Kind::Uuid | Kind::Ref | Kind::Date | Kind::Timestamp | Kind::Duration => {
+            format!("'\"' || {plain} || '\"'")
+        }
+    }
+}
+
+/// The text of a column as it stands in its JSON, without quotes, or SQL null.
+pub(crate) fn plain(kind: Kind, column: &str) -> String {
+    match kind {
+        Kind::Text => column.to_owned(),
+        Kind::Integer | Kind::Boolean | Kind::Json | Kind::Decimal { .. } | Kind::Uuid | Kind::Ref => {
+            format!("{column}::text")
+        }
+        Kind::Date => format!("to_char({column}, 'YYYY-MM-DD')"),
+        Kind::Timestamp => instant(column),
+        Kind::Duration => duration(column),
     }
 }
 
@@ -43,19 +56,20 @@ pub(crate) fn scalar(kind: Kind, column: &str) -> String {
     format!("COALESCE({}, 'null')", bare(kind, column))
 }
 
-/// The JSON text of an object with these columns as members.
-pub(crate) fn object(columns: &[Column]) -> String {
-    if columns.is_empty() {
-        return "'{}'".into();
-    }
-    let members: Vec<String> = columns
-        .iter()
+/// The JSON text of an object with these members, each with the JSON text of its value.
+pub(crate) fn object_of<'a>(members: impl Iterator<Item = (&'a str, String)>) -> String {
+    let members: Vec<String> = members
         .enumerate()
-        .map(|(index, column)| {
-            let name = serde_json::Value::String(column.field.clone()).to_string();
+        .map(|(index, (name, value))| {
+            let name = serde_json::Value::String(name.to_owned()).to_string();
             let before = format!("{}{name}:", if index == 0 { "{" } else { "," });
-            format!("{} || {}", literal(&before), scalar(column.kind, &column.quoted()))
+            format!("{} || {value}", literal(&before))
         })
         .collect();
-    format!("{} || '}}'", members.join(" || "))
+    if members.is_empty() { "'{}'".into() } else { format!("{} || '}}'", members.join(" || ")) }
+}
+
+/// The JSON text of an object with these columns as members.
+pub(crate) fn object(columns: &[Column]) -> String {
+    object_of(columns.iter().map(|column| (column.field.as_str(), scalar(column.kind, &column.quoted()))))
 }

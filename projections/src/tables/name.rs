@@ -25,12 +25,12 @@ pub(super) fn table(model: &str) -> String {
 }
 
 /// The name of a model's field's column.
-pub(super) fn column(field: &str) -> String {
+pub(crate) fn column(field: &str) -> String {
     if FIXED.contains(&field) { with_hash(field) } else { projection_column(field) }
 }
 
 /// The name of a projection's column: its statements call it as it is declared.
-pub(super) fn projection_column(field: &str) -> String {
+pub(crate) fn projection_column(field: &str) -> String {
     if SYSTEM.contains(&field) { with_hash(field) } else { fit(field) }
 }
 

@@ -26,7 +26,7 @@ async fn poison_stops_nobody_and_its_row_waits_for_it() {
     let headless = stage.publish_record(&counter, &key, b"x", &[("note", "no event")]).await;
     let other = [(header::TYPE, "test.counter.Unheard"), (header::VERSION, "1"), (header::TIME, "x")];
     let unheard = stage.publish_record(&counter, &key, b"x", &other).await;
-    let mut nul = fields(opened, &json!({ "name": "x", "count": 0 }));
+    let mut nul = fields(opened, &json!({ "name": "x", "amount": 0 }));
     nul.insert("name".into(), Value::Text("a\0b".into()));
     let refused = Uuid::now_v7();
     let refused = stage.publish(&counter, opened, refused, 1, Timestamp(1), &nul).await;
@@ -78,14 +78,14 @@ async fn a_replay_in_order_heals_the_row() {
     let stage = Stage::new(&[COUNTER]).await;
     let running = stage.start();
     let today =
-        models(&[&format!("{COUNTER}  double: {{ set: {{ count: state.count * 2 }}, emits: doubled }}\n")]);
+        models(&[&format!("{COUNTER}  double: {{ set: {{ amount: state.amount * 2 }}, emits: doubled }}\n")]);
     let schemas = stage.register(&today).await;
     let (counter, newer) = (stage.model("counter"), today.get("counter").unwrap().clone());
     let id = Uuid::now_v7();
     let mut positions = publish(&stage, &counter, &[id], 1..=2).await;
     let doubled = &newer.events["doubled"];
     let mut value = frame(schemas.id(&doubled.type_name).unwrap());
-    doubled.codec.encode(&fields(doubled, &json!({ "count": 2 })), &mut value).unwrap();
+    doubled.codec.encode(&fields(doubled, &json!({ "amount": 2 })), &mut value).unwrap();
     positions.push(stage.publish_bytes(&counter, doubled, id, 3, Timestamp(3), &value).await);
     positions.extend(publish(&stage, &counter, &[id], 4..=5).await);
     stage.reach(&positions).await;

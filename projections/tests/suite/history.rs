@@ -161,7 +161,7 @@ async fn a_fold_stops_where_the_rows_stop() {
     let id = Uuid::now_v7();
     publish(&told.stage, &counter, &[id], 1..=3).await;
     let add = async |version, count: i64| {
-        let again = fields(added, &json!({ "by": 9, "count": count }));
+        let again = fields(added, &json!({ "by": 9, "amount": count }));
         told.stage.publish(&counter, added, id, version, Timestamp(9), &again).await
     };
     let repeated = add(2, 77).await;
@@ -170,9 +170,9 @@ async fn a_fold_stops_where_the_rows_stop() {
     told.stage.reach(&[repeated.clone(), ahead.clone()]).await;
 
     let second = told.as_of(&counter, id, AsOf::Version(2)).await.unwrap();
-    assert_eq!(second.state.public_json()["count"], 1, "the first event with a version wins");
+    assert_eq!(second.state.public_json()["amount"], 1, "the first event with a version wins");
     let now = told.as_of(&counter, id, AsOf::Time(Timestamp(1_000_000))).await.unwrap();
-    assert_eq!((now.state.version, &now.state.public_json()["count"]), (3, &json!(2)));
+    assert_eq!((now.state.version, &now.state.public_json()["amount"]), (3, &json!(2)));
     assert_eq!(now.halt.unwrap().to_string(), "the event with version 4 is missing");
     let beyond = told.as_of(&counter, id, AsOf::Version(5)).await.unwrap_err();
     assert!(matches!(beyond, NoState::NoSuchVersion { last: 3, halt: Some(_) }), "{beyond:?}");
@@ -218,7 +218,7 @@ async fn there_is_no_state_before_the_first_event_and_after_the_last() {
     assert_eq!(told.as_of(&counter, nobody, AsOf::Version(1)).await, Err(NoState::Never));
     assert!(told.of(&counter, nobody, &[]).await.is_none());
     let gone = told.history.diff(&counter, id, "2..3".parse().unwrap()).await.unwrap().unwrap();
-    let before = json!({ "name": id.to_string(), "count": 1 });
+    let before = json!({ "name": id.to_string(), "amount": 1 });
     assert_eq!(json!(gone.changes), json!([{ "pointer": "", "before": before, "after": null }]));
     told.running.stop().await;
 }
@@ -232,7 +232,7 @@ async fn a_history_longer_than_a_batch_is_folded_whole() {
     told.reach(&positions).await;
     for version in [255, 256, 257, 512, 513, 600] {
         let past = told.as_of(&counter, id, AsOf::Version(version)).await.unwrap();
-        assert_eq!(past.state.public_json()["count"], version - 1);
+        assert_eq!(past.state.public_json()["amount"], version - 1);
     }
     let all = told.history.diff(&counter, id, "1..".parse().unwrap()).await.unwrap().unwrap();
     assert_eq!((all.to, all.events.len()), (600, 599));
@@ -314,9 +314,9 @@ async fn what_today_cannot_read_is_shown_as_it_is_kept() {
     let page = told.of(&counter, id, &[]).await.unwrap();
     assert_eq!(page.items[0].unreadable, None);
     assert!(page.items[1].unreadable.as_ref().unwrap().contains("declares no such event"));
-    assert_eq!(page.items[1].data, json!({ "by": 1, "count": 1 }));
+    assert_eq!(page.items[1].data, json!({ "by": 1, "amount": 1 }));
     assert!(page.items[2].unreadable.as_ref().unwrap().contains("/by"));
-    assert_eq!(page.items[2].data, json!({ "by": "much", "count": 2 }));
+    assert_eq!(page.items[2].data, json!({ "by": "much", "amount": 2 }));
     let past = told.as_of(&counter, id, AsOf::Time(Timestamp(9))).await.unwrap();
     assert_eq!(past.state.version, 1);
     assert!(past.halt.unwrap().to_string().contains("version 2 can't be read"));

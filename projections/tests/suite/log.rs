@@ -83,7 +83,7 @@ async fn every_month_has_a_partition_of_its_own_however_many_begin_it() {
     let publishing = times.iter().flat_map(|time| std::iter::repeat_n(time, 6)).map(|time| {
         let (stage, counter) = (&stage, &counter);
         async move {
-            let data = fields(opened, &json!({ "name": time, "count": 0 }));
+            let data = fields(opened, &json!({ "name": time, "amount": 0 }));
             stage.publish(counter, opened, Uuid::now_v7(), 1, time.parse().unwrap(), &data).await
         }
     });
@@ -114,7 +114,7 @@ async fn what_no_row_is_given_is_in_the_log_and_written_down() {
     let counter = stage.model("counter");
     let (id, added) = (Uuid::now_v7(), &counter.events["added"]);
     let mut all = publish(&stage, &counter, &[id], 1..=2).await;
-    let data = fields(added, &json!({ "by": 9, "count": 9 }));
+    let data = fields(added, &json!({ "by": 9, "amount": 9 }));
     let duplicate = stage.publish(&counter, added, id, 2, Timestamp(9), &data).await;
     let hole = stage.publish(&counter, added, id, 7, Timestamp(9), &data).await;
     let garbage = stage.publish_bytes(&counter, added, id, 3, Timestamp(3), b"garbage").await;

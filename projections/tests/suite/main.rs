@@ -5,8 +5,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod dead_letters;
-mod layout;
 mod history;
+mod layout;
 mod lists;
 mod log;
 mod outage;

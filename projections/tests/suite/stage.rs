@@ -22,6 +22,7 @@ use writ_producers::kafka;
 use writ_producers::readiness::Readiness;
 use writ_producers::registry::{self, Registry, SchemaIds};
 use writ_producers::topics::{self, Topics};
+use writ_projections::cache::{self, Cache};
 use writ_projections::positions::Reads;
 use writ_projections::projector::replay::Replay;
 use writ_projections::query::Queries;
@@ -162,6 +163,12 @@ impl Stage {
         }
     }
 
+    /// The cache of this test's projectors and readers.
+    pub(crate) fn cache(&self) -> Option<Cache> {
+        let options = cache::Options { url: variable("WRIT_REDIS_URL"), cache: true };
+        Cache::new(&options, &self.kafka.topic_prefix, &self.database.options.schema).unwrap()
+    }
+
     pub(crate) fn model(&self, name: &str) -> Arc<Model> {
         self.models.get(name).unwrap().clone()
     }
@@ -222,6 +229,7 @@ impl Stage {
             self.kafka.clone(),
             self.registry.clone(),
             self.models.clone(),
+            self.cache(),
             cancel.clone(),
             sender,
         ));

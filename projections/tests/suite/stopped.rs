@@ -61,7 +61,7 @@ async fn a_refused_statement_stops_its_projection_alone() {
     let (id, added) = (Uuid::now_v7(), &counter.events["added"]);
     // Before the projector starts, so that they are one batch.
     let mut positions = publish(&stage, &counter, &[id], 1..=3).await;
-    let seven = fields(added, &json!({ "by": 7, "count": 9 }));
+    let seven = fields(added, &json!({ "by": 7, "amount": 9 }));
     let refused = stage.publish(&counter, added, id, 4, Timestamp(4), &seven).await;
     positions.push(refused.clone());
     positions.extend(publish(&stage, &counter, &[id], 5..=6).await);
@@ -100,9 +100,9 @@ async fn a_projection_is_given_what_its_rows_take() {
     let (id, added) = (Uuid::now_v7(), &counter.events["added"]);
     let running = stage.start();
     let mut positions = publish(&stage, &counter, &[id], 1..=2).await;
-    let again = fields(added, &json!({ "by": 5, "count": 5 }));
+    let again = fields(added, &json!({ "by": 5, "amount": 5 }));
     positions.push(stage.publish(&counter, added, id, 2, Timestamp(2), &again).await);
-    let early = fields(added, &json!({ "by": 3, "count": 5 }));
+    let early = fields(added, &json!({ "by": 3, "amount": 5 }));
     let hole = stage.publish(&counter, added, id, 4, Timestamp(4), &early).await;
     positions.push(hole.clone());
     positions.extend(publish(&stage, &counter, &[id], 3..=3).await);

@@ -1,7 +1,8 @@
-use writ_model::Models;
 use writ_model::diagnostic::Source;
+use writ_model::{Model, Models};
 
 use super::*;
+use crate::query::filter::Operator;
 
 const ORDER: &str = "
 model: order
@@ -11,16 +12,22 @@ fields:
   total: { type: decimal, precision: 14, scale: 2 }
   paid: { type: boolean }
   parent: { type: ref, to: order, optional: true }
-  lines: { type: list, of: { n: { type: integer } } }
+  lines: { type: list, of: { n: { type: integer }, of: { type: ref, to: order } } }
+  ship_to:
+    type: object
+    fields: { city: { type: text }, days: { type: integer }, within: { type: duration }, tags: { type: list, of: { type: text } } }
+  extra: { type: json }
+  count: { type: integer }
 crud: true
 ";
 
 fn parse(params: &[(&str, &str)]) -> Result<ListRequest, Vec<FieldError>> {
     let source = Source { name: "a.yaml".into(), text: ORDER.into() };
     let models = Models::check("test", &[source]).unwrap();
+    let order: &Model = models.get("order").unwrap();
     let params: Vec<(String, String)> =
         params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    ListRequest::parse(models.get("order").unwrap(), &params)
+    ListRequest::parse((&models, order), &params)
 }
 
 fn fault(name: &str, value: &str) -> (String, String) {
@@ -36,7 +43,7 @@ fn only_what_has_an_order_is_offered_for_sorting() {
     assert_eq!(
         said,
         "unknown_parameter: there is no field `zzzz` to sort by; there are id, version, created_at, updated_at, number, \
-         status, total, paid, parent"
+         status, total, paid, parent, count"
     );
 }
 
@@ -77,6 +84,8 @@ fn the_order_ends_with_the_id() {
         order("-total,number"),
         [("total".into(), true), ("number".into(), false), ("id".into(), false)]
     );
+    assert_eq!(order("-total"), [("total".into(), true), ("id".into(), true)], "one index serves both");
+    assert_eq!(order("ship_to.city")[0].0, "ship_to.city");
     assert_eq!(order("-id"), [("id".into(), true)]);
 }
 
@@ -89,7 +98,35 @@ fn mistakes_are_told_with_what_would_be_right() {
         ("limt", "1", "did you mean `limit`?"),
         ("total[over]", "1", "there are eq, ne, lt"),
         ("total", "cheap", "invalid_value"),
-        ("lines", "1", "can't be compared"),
+        ("lines", "1", "ask for an item with `lines[contains]`"),
+        ("lines.n", "1", "ask with `lines.n[contains]`"),
+        ("lines[contains]", "1", "`lines.n[contains]=…`"),
+        ("lines.n[contains]", "x", "no whole number"),
+        ("lines.n[is_null]", "true", "there may be several"),
+        ("lines.m[contains]", "1", "did you mean `n`?"),
+        ("ship_to", "1", "such as `ship_to.city`"),
+        ("ship_to.town", "1", "there are city, days, within, tags"),
+        ("ship_to.city.x", "1", "of type text and has no parts"),
+        ("ship_to.within[lt]", "PT1H", "has no order"),
+        ("ship_to.days", "x", "no whole number"),
+        ("extra", "1", "`extra[contains]`"),
+        ("extra.a", "1", "`extra[contains]`"),
+        ("extra[contains]", "{", "not JSON"),
+        ("extra[contains]", "\"\\u0000\"", "U+0000"),
+        ("number[contains]", "x", "`number[like]"),
+        ("total[contains]", "1", "is no list"),
+        ("total[like]", "1%", "patterns are for texts"),
+        ("number[like]", "a\\", "write `\\\\` for itself"),
+        ("number[is_null]", "yes", "neither `true` nor `false`"),
+        ("count", "5", "neither `true` nor `false`"),
+        ("fields", "number,nothing", "there is no field `nothing` to show"),
+        ("fields", "number,number", "stands twice"),
+        ("expand", "total", "no reference at the top; there are parent"),
+        ("expand", "lines.of", "no reference at the top"),
+        ("expand", "parent,parent", "stands twice"),
+        ("format", "xml", "there are csv, ndjson"),
+        ("sort", "lines.n", "is in a list"),
+        ("sort", "ship_to.within", "a duration within an object"),
         ("paid[gt]", "true", "has no order"),
         ("parent[lt]", "A-1", "has no order"),
         ("sort", "lines", "has no order"),
@@ -104,6 +141,32 @@ fn mistakes_are_told_with_what_would_be_right() {
         assert!(detail.contains(part), "{name}={value}: {detail}");
     }
     assert_eq!(parse(&[("a", "1"), ("b", "2"), ("limit", "x")]).unwrap_err().len(), 3, "all at once");
+}
+
+#[test]
+fn parts_are_found_and_typed() {
+    let request = parse(&[
+        ("ship_to.days[gte]", "3"),
+        ("lines.of[contains]", "A-1"),
+        ("ship_to.tags[contains]", "red"),
+        ("extra[contains]", "{\"a\": [1]}"),
+        ("count[eq]", "5"),
+    ])
+    .unwrap();
+    let id = parse(&[("parent", "A-1")]).unwrap().filters[0].values[0].clone();
+    let values: Vec<&str> = request.filters.iter().map(|filter| filter.values[0].as_str()).collect();
+    let of = format!("[{{\"of\":\"{id}\"}}]");
+    assert_eq!(values, ["3", &of, "{\"tags\":[\"red\"]}", "{\"a\":[1]}", "5"]);
+    assert!(!request.count, "a filter on the field of this name");
+}
+
+#[test]
+fn an_export_has_no_pages() {
+    let errors = parse(&[("format", "csv"), ("limit", "5"), ("count", "true")]).unwrap_err();
+    let pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
+    assert_eq!(pointers, ["/limit", "/count"]);
+    assert_eq!(parse(&[("format", "ndjson")]).unwrap().format, Some(Format::Ndjson));
+    assert!(parse(&[("limit", "5"), ("limit", "6")]).unwrap_err()[0].detail.contains("given twice"));
 }
 
 #[test]
