@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cache;
 mod dead_letters;
 mod exports;
 mod history;
@@ -14,9 +15,11 @@ mod outage;
 mod pages;
 mod positions;
 mod projector;
+mod rebuild;
 mod shop;
 mod shown;
 mod stage;
+mod statements;
 mod stopped;
 mod tables;
 mod values;
