@@ -84,7 +84,6 @@ pub struct Table {
     pub(crate) key: Vec<String>,
     /// It has the [`FIXED`] columns: it is a model's.
     pub(crate) is_model: bool,
-    /// The columns that `q=` searches.
     indexes: Vec<Index>,
 }
 
