@@ -309,7 +309,7 @@ async fn what_today_cannot_read_is_shown_as_it_is_kept() {
         .await;
     told.stage
         .database
-        .execute("UPDATE $schema.event_log SET data = '{\"by\":\"much\",\"count\":2}' WHERE version = 3")
+        .execute("UPDATE $schema.event_log SET data = '{\"by\":\"much\",\"amount\":2}' WHERE version = 3")
         .await;
     let page = told.of(&counter, id, &[]).await.unwrap();
     assert_eq!(page.items[0].unreadable, None);
