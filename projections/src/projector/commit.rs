@@ -50,7 +50,7 @@ impl Batch {
     }
 
     /// From where to where a target is moved in each partition.
-    fn ranges(&self, target: &Target) -> impl Iterator<Item = (Place, i64, i64)> {
+    pub(super) fn ranges(&self, target: &Target) -> impl Iterator<Item = (Place, i64, i64)> {
         let of_target = self.moves.iter().filter(|((generation, _), _)| generation == target.generation());
         of_target.map(|((_, place), (old, new))| (place.clone(), *old, *new))
     }

@@ -17,7 +17,7 @@ use writ_model::Timestamp;
 use writ_model::value::stored_to_json;
 
 use super::batch::Decoded;
-use crate::tables::{EVENT_LOG, Schema, fnv1a, literal};
+use crate::tables::{EVENT_LOG, Schema, fnv1a, literal, quote};
 
 /// In the order of the table.
 const COLUMNS: &str = "time, model, aggregate_id, version, id, type, actor, correlation_id, causation_id, partition, \
@@ -151,24 +151,34 @@ impl Log {
     }
 }
 
-/// The statements that make the table in `schema`, without a partition.
-pub(crate) fn create(schema: &Schema) -> Vec<String> {
+/// The statement that makes the table in `schema`, without a partition and without indexes.
+pub(crate) fn create(schema: &Schema) -> String {
     let log = schema.table(EVENT_LOG);
     let text = "text COLLATE \"C\"";
-    let table = format!(
+    format!(
         "CREATE TABLE {log} (time timestamptz NOT NULL, model {text} NOT NULL, aggregate_id uuid NOT NULL, \
          version bigint NOT NULL, id uuid NOT NULL, type {text} NOT NULL, actor {text}, correlation_id {text}, \
          causation_id {text}, partition integer NOT NULL, \"offset\" bigint NOT NULL, data json NOT NULL) \
          PARTITION BY RANGE (time)"
-    );
+    )
+}
+
+/// The names of its indexes, each with the statement that makes it.
+pub(crate) fn index(schema: &Schema) -> Vec<(String, String)> {
     let indexes = [
-        "model, aggregate_id, version",
-        "time, model, partition, \"offset\"",
-        "correlation_id",
-        "actor, time",
+        ("aggregate", "model, aggregate_id, version"),
+        ("time", "time, model, partition, \"offset\""),
+        ("correlation", "correlation_id"),
+        ("actor", "actor, time"),
     ];
-    let index = |columns: &&str| format!("CREATE INDEX ON {log} ({columns})");
-    [table].into_iter().chain(indexes.iter().map(index)).collect()
+    let log = schema.table(EVENT_LOG);
+    let index = |(name, columns): &(&str, &str)| {
+        // The point can't stand in the name of a model or projection.
+        let name = format!("{EVENT_LOG}.{name}");
+        let create = format!("CREATE INDEX {} ON {log} ({columns})", quote(&name));
+        (name, create)
+    };
+    indexes.iter().map(index).collect()
 }
 
 /// A month in UTC.
