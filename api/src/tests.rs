@@ -3,6 +3,7 @@
 
 mod batch;
 mod commands;
+mod history;
 mod pages;
 mod queries;
 mod server;
@@ -46,7 +47,7 @@ fn api() -> (Api, watch::Sender<Readiness>) {
         url: "postgres://nobody@127.0.0.1:1/nothing".into(),
         ..writ_projections::Options::default()
     };
-    let queries = Queries::new(&postgres).unwrap();
+    let queries = Queries::new(&postgres, None).unwrap();
     let api = Api {
         models: Arc::new(models()),
         commands: Some(commands),

@@ -10,6 +10,8 @@ mod config;
 mod dead_letters;
 mod logs;
 mod model_files;
+mod projections;
+mod rebuild;
 mod repartition;
 mod serve;
 mod version;
@@ -26,7 +28,7 @@ Exit codes:
   0    done
   1    `check` has findings, a dead letter could not be replayed, or the server or a tool ended with an error
   2    wrong usage or configuration; nothing was started
-  130  stopped at once by a second SIGINT or SIGTERM
+  130  stopped at once by a second SIGINT or SIGTERM; `rebuild` by the first one, while the server goes on building
 
 Configuration: defaults, then `writ.toml` (here or in a parent folder), then `WRIT_*` variables, then flags.
 `writ config` shows what is in force and where it came from.";
@@ -51,6 +53,10 @@ enum Command {
     /// Look after records that could not be used: list, show, replay, drop.
     #[command(subcommand)]
     DeadLetters(dead_letters::Flags),
+    /// List what is read from PostgreSQL: how far behind it is, what has stopped, what is being built anew.
+    Projections(projections::Flags),
+    /// Build a model's table, a SQL projection or the event log anew from Kafka, while the old one serves.
+    Rebuild(rebuild::Flags),
     /// Give the commands more partitions, while all servers are stopped.
     Repartition(repartition::Flags),
     /// Print the configuration in force, one key per line, and where each value came from.
@@ -91,6 +97,8 @@ fn main() -> ExitCode {
         Command::Serve(flags) => serve::run(file, &flags),
         Command::Check(flags) => check::run(file, &flags),
         Command::DeadLetters(flags) => dead_letters::run(file, &flags),
+        Command::Projections(flags) => projections::run(file, &flags),
+        Command::Rebuild(flags) => rebuild::run(file, &flags),
         Command::Repartition(flags) => repartition::run(file, &flags),
         Command::Config => config::show::run(file),
         Command::Version => version::run(),

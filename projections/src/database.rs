@@ -51,6 +51,18 @@ pub(crate) fn projector_pool(options: &Options) -> Result<PgPool, InvalidOptions
     Ok(PgPoolOptions::new().max_connections(1).acquire_timeout(PROJECTOR_ACQUIRE).connect_lazy_with(connect))
 }
 
+/// How the builder connects. Its statements may take long; that PostgreSQL is away is for its caller to notice.
+pub(crate) fn builder_connection(options: &Options) -> Result<PgConnectOptions, InvalidOptions> {
+    Ok(connect(options, "writ-builder")?.options([("synchronous_commit", "off"), ("lock_timeout", "30s")]))
+}
+
+/// The one connection of a tool, made on first use.
+pub(crate) fn tool_pool(options: &Options) -> Result<PgPool, InvalidOptions> {
+    let connect =
+        connect(options, "writ-tool")?.options([("statement_timeout", "30s"), ("lock_timeout", "10s")]);
+    Ok(PgPoolOptions::new().max_connections(1).acquire_timeout(PROJECTOR_ACQUIRE).connect_lazy_with(connect))
+}
+
 /// A connection for work that may take as long as it needs.
 pub(crate) fn maintenance_connection(options: &Options) -> Result<PgConnectOptions, InvalidOptions> {
     // Without the check, PostgreSQL would go on with a statement whose caller is gone.

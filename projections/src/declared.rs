@@ -82,6 +82,11 @@ impl Declaration {
         self.table(schema).map_or_else(|| schema.table(EVENT_LOG), |table| table.qualified)
     }
 
+    /// The name of its table, in whatever schema.
+    pub(crate) fn table_name(&self) -> String {
+        self.table(&Schema::new("")).map_or_else(|| EVENT_LOG.to_owned(), |table| table.name)
+    }
+
     /// Changes with what its table looks like and what its statements do; not with its indexes.
     pub(crate) fn fingerprint(&self) -> String {
         // In a schema without a name: the same for a live table and for one that is being built.

@@ -1,6 +1,6 @@
 //! Everything PostgreSQL. In the order in which data passes: [`tables`] (derived from the models), [`projector`]
-//! (events become rows), [`query`] (rows become answers), [`history`] (events become answers), [`cache`] (before rows),
-//! [`positions`] (read your writes).
+//! (events become rows), [`rebuild`] (the same beside what is live), [`query`] (rows become answers), [`history`] (events
+//! become answers), [`cache`] (before rows), [`positions`] (read your writes).
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -15,6 +15,7 @@ mod metrics;
 pub mod positions;
 pub mod projector;
 pub mod query;
+pub mod rebuild;
 pub mod tables;
 
 /// Options that can't work.

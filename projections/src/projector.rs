@@ -83,7 +83,7 @@ use writ_producers::readiness::Readiness;
 use writ_producers::registry::Registry;
 use writ_producers::thread;
 
-pub(crate) use log::create as create_log;
+pub(crate) use log::{create as create_log, index as index_log};
 use work::Projector;
 
 use crate::cache::Cache;

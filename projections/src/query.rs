@@ -4,6 +4,7 @@
 //! the declaration; pure), `select.rs`, `filter.rs` and `page.rs` (the request becomes SQL; every value is bound, every name
 //! is a declared one, quoted), and PostgreSQL, which builds the JSON text of each row itself.
 
+mod cached;
 mod count;
 mod cursor;
 mod export;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, QueryBuilder, Row as _};
@@ -30,12 +32,14 @@ use writ_model::declaration::Projection;
 use writ_producers::readiness::{self, Readiness};
 use writ_producers::topics::Topics;
 
+use crate::cache::Cache;
 use crate::database::{export_pool, is_passing, query_pool};
 use crate::history::History;
 use crate::positions::Positions;
-use crate::tables::{Schema, Table, instant};
+use crate::tables::{Schema, Table, fnv1a, instant};
 use crate::{InvalidOptions, Options};
 
+pub use cached::{Cached, Keep};
 pub use count::Count;
 pub use export::Export;
 pub use request::{Format, ListRequest, MAX_LIMIT};
@@ -49,7 +53,7 @@ const LIMIT: Duration = Duration::from_secs(12);
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One aggregate as the API shows it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     /// The aggregate.
     pub id: Uuid,
@@ -66,7 +70,7 @@ pub struct Row {
 }
 
 /// Rows in the order asked for: of a model, or the JSON text of each row of a projection.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Page<Item = Row> {
     /// At most `limit` rows.
     pub items: Vec<Item>,
@@ -103,6 +107,8 @@ pub struct Queries {
     pool: PgPool,
     exports: PgPool,
     schema: Schema,
+    /// `None`: nothing is cached.
+    cache: Option<Cache>,
     /// Derived once per model or projection.
     views: Arc<RwLock<HashMap<String, Arc<View>>>>,
 }
@@ -111,6 +117,8 @@ pub struct Queries {
 #[derive(Debug)]
 struct View {
     table: Table,
+    /// A number for the columns and their order: cached answers of other ones are not these.
+    layout: u64,
 }
 
 impl View {
@@ -123,8 +131,9 @@ impl View {
 
 impl Queries {
     /// A handle; connects on first use, so it succeeds while PostgreSQL is away. Must be called within a tokio runtime.
-    pub fn new(options: &Options) -> Result<Queries, InvalidOptions> {
+    pub fn new(options: &Options, cache: Option<Cache>) -> Result<Queries, InvalidOptions> {
         Ok(Queries {
+            cache,
             pool: query_pool(options)?,
             exports: export_pool(options)?,
             schema: Schema::new(&options.schema),
@@ -232,7 +241,9 @@ impl Queries {
         if let Some(view) = self.views.read().get(subject.name) {
             return view.clone();
         }
-        let view = Arc::new(View { table: subject.table(&self.schema) });
+        let table = subject.table(&self.schema);
+        let layout = fnv1a(Shown::default().state(&table).as_bytes());
+        let view = Arc::new(View { table, layout });
         self.views.write().insert(subject.name.to_owned(), view.clone());
         view
     }

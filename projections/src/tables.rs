@@ -21,7 +21,7 @@ mod rename;
 
 pub use derive::{Column, Table};
 pub use ensure::{Changed, Error, Unfit, ensure};
-pub(crate) use ensure::{lock, make};
+pub(crate) use ensure::{index, lock, make_bare};
 pub use indexes::bring as bring_indexes;
 pub(crate) use indexes::{keep as keep_indexes, words};
 pub(crate) use json::{instant, object, object_of, plain, scalar};

@@ -133,7 +133,8 @@ impl Process {
     }
 
     fn start_api(mut self, server: Server, metrics: MetricsHandle, roles: &mut Roles) -> Result<(), Error> {
-        let queries = Queries::new(&self.config.postgres).map_err(invalid("read side"))?;
+        let queries =
+            Queries::new(&self.config.postgres, self.cache.clone()).map_err(invalid("read side"))?;
         let readiness = self.part("postgres", "connecting to PostgreSQL");
         let watched = queries.clone();
         roles.spawn("postgres watch", |stop| async move {

@@ -16,13 +16,13 @@ mod rules;
 
 use std::ops::Range;
 
+use indexmap::IndexMap;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Whitespace};
 
 use super::Field;
 use super::report::{Hint, shown};
-use indexmap::IndexMap;
 
 /// Most bytes of a statement.
 const LONGEST: usize = 20_000;

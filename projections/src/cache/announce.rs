@@ -60,7 +60,7 @@ impl Announcer {
 
     /// Before the commit. What Redis can't be told now makes a new epoch later; the commit doesn't wait for it.
     pub(crate) async fn announce(&self, changes: &[Change<'_>]) {
-        if !self.is_behind.load(Ordering::Relaxed) && !matches!(self.tell(changes).await, Ok(true)) {
+        if !matches!(self.tell(changes).await, Ok(true)) {
             self.doubt();
         }
     }

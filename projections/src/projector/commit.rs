@@ -147,7 +147,7 @@ impl Writer {
         let healed: Vec<&Decoded> = healed.iter().filter_map(|spot| batch.find(spot)).collect();
         for target in of(|work| matches!(work, Work::Log(_))) {
             if let Work::Log(log) = target.work() {
-                log.copy(&mut transaction, &batch.lines).await?;
+                log.write(&mut transaction, &batch.of(target), &batch.lines).await?;
                 for event in behind(&healed, batch, target) {
                     log.complete(&mut transaction, event).await?;
                 }

@@ -1,4 +1,8 @@
-//! The event log: every event of every model, appended with `COPY`.
+//! The event log: every event of every model, appended with `COPY`; a few with `INSERT`.
+//!
+//! `COPY` ends with a message of its own, which the system's TCP holds back until the server has acknowledged the data
+//! before it, and the server takes some 40 ms for that (Nagle's algorithm and delayed acknowledgements; the driver offers no
+//! way around). Among many events that is little. But whoever waits for one event would wait all of it.
 //!
 //! It is partitioned by month. A partition is made when the first event of its month comes: as a table of its own, which
 //! is then attached, so that neither readers nor the other projectors wait for more than a moment. Whoever makes one holds
@@ -13,17 +17,21 @@ use writ_model::Timestamp;
 
 use super::batch::Decoded;
 use super::data::Data;
-use crate::tables::{EVENT_LOG, Schema, fnv1a, literal};
+use crate::tables::{EVENT_LOG, Schema, fnv1a, literal, quote};
 
 /// In the order of the table.
 const COLUMNS: &str = "time, model, aggregate_id, version, id, type, actor, correlation_id, causation_id, partition, \
                        \"offset\", data";
+
+/// Up to so many events are inserted: their statement takes less time than the end of a `COPY`.
+const FEW: usize = 500;
 
 /// The table `event_log`.
 #[derive(Debug)]
 pub(crate) struct Log {
     schema: Schema,
     copy: String,
+    insert: String,
     /// The months whose partitions are known to be there. Emptied by whoever finds that one isn't.
     months: Mutex<BTreeSet<Month>>,
 }
@@ -32,7 +40,14 @@ impl Log {
     /// That of `schema`.
     pub(crate) fn new(schema: &Schema) -> Log {
         let copy = format!("COPY {} ({COLUMNS}) FROM STDIN", schema.table(EVENT_LOG));
-        Log { schema: schema.clone(), copy, months: Mutex::default() }
+        let insert = format!(
+            "INSERT INTO {} ({COLUMNS}) SELECT time::timestamptz, model, aggregate_id, version::bigint, id, type, actor, \
+             correlation_id, causation_id, partition, \"offset\", data::json FROM UNNEST($1::text[], $2::text[], \
+             $3::uuid[], $4::text[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], $10::integer[], \
+             $11::bigint[], $12::text[]) AS new ({COLUMNS})",
+            schema.table(EVENT_LOG)
+        );
+        Log { schema: schema.clone(), copy, insert, months: Mutex::default() }
     }
 
     /// Appends all of them.
@@ -41,12 +56,17 @@ impl Log {
         connection: &mut PgConnection,
         events: &[&Decoded],
     ) -> Result<(), sqlx::Error> {
-        self.copy(connection, &Lines::of(events)).await
+        self.write(connection, events, &Lines::of(events)).await
     }
 
-    /// Appends what was prepared.
-    pub(super) async fn copy(&self, connection: &mut PgConnection, lines: &Lines) -> Result<(), sqlx::Error> {
-        if lines.text.is_empty() {
+    /// Appends events whose `lines` were prepared.
+    pub(super) async fn write(
+        &self,
+        connection: &mut PgConnection,
+        events: &[&Decoded],
+        lines: &Lines,
+    ) -> Result<(), sqlx::Error> {
+        if events.is_empty() {
             return Ok(());
         }
         let known = self.months.lock().clone();
@@ -54,11 +74,40 @@ impl Log {
         for month in &new {
             self.make(connection, *month).await?;
         }
-        let mut copy = connection.copy_in_raw(&self.copy).await?;
-        copy.send(lines.text.as_slice()).await?;
-        copy.finish().await?;
+        if lines.text.is_empty() {
+            self.insert(connection, events).await?;
+        } else {
+            let mut copy = connection.copy_in_raw(&self.copy).await?;
+            copy.send(lines.text.as_slice()).await?;
+            copy.finish().await?;
+        }
         // Only now: if this transaction fails, the partitions are gone with it. If the commit fails, all is placed anew.
         self.months.lock().extend(new);
+        Ok(())
+    }
+
+    async fn insert(&self, connection: &mut PgConnection, events: &[&Decoded]) -> Result<(), sqlx::Error> {
+        let texts = |read: &dyn Fn(&Decoded) -> String| -> Vec<String> {
+            events.iter().map(|event| read(event)).collect()
+        };
+        let optional = |read: &dyn for<'a> Fn(&'a Decoded) -> Option<&'a str>| -> Vec<Option<String>> {
+            events.iter().map(|event| read(event).map(str::to_owned)).collect()
+        };
+        sqlx::query(AssertSqlSafe(self.insert.as_str()))
+            .bind(texts(&|event| event.at.to_string()))
+            .bind(texts(&|event| event.model.name.clone()))
+            .bind(events.iter().map(|event| event.aggregate).collect::<Vec<_>>())
+            .bind(texts(&|event| event.version.to_string()))
+            .bind(events.iter().map(|event| event.id).collect::<Vec<_>>())
+            .bind(texts(&|event| event.event().type_name.clone()))
+            .bind(optional(&|event| event.actor()))
+            .bind(optional(&|event| event.correlation_id()))
+            .bind(optional(&|event| event.causation_id()))
+            .bind(events.iter().map(|event| event.record.place.partition).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| event.record.offset).collect::<Vec<_>>())
+            .bind(texts(&|event| data(event)))
+            .execute(connection)
+            .await?;
         Ok(())
     }
 
@@ -110,24 +159,34 @@ impl Log {
     }
 }
 
-/// The statements that make the table in `schema`, without a partition.
-pub(crate) fn create(schema: &Schema) -> Vec<String> {
+/// The statement that makes the table in `schema`, without a partition and without indexes.
+pub(crate) fn create(schema: &Schema) -> String {
     let log = schema.table(EVENT_LOG);
     let text = "text COLLATE \"C\"";
-    let table = format!(
+    format!(
         "CREATE TABLE {log} (time timestamptz NOT NULL, model {text} NOT NULL, aggregate_id uuid NOT NULL, \
          version bigint NOT NULL, id uuid NOT NULL, type {text} NOT NULL, actor {text}, correlation_id {text}, \
          causation_id {text}, partition integer NOT NULL, \"offset\" bigint NOT NULL, data json NOT NULL) \
          PARTITION BY RANGE (time)"
-    );
+    )
+}
+
+/// The names of its indexes, each with the statement that makes it.
+pub(crate) fn index(schema: &Schema) -> Vec<(String, String)> {
     let indexes = [
-        "model, aggregate_id, version",
-        "time, model, partition, \"offset\"",
-        "correlation_id",
-        "actor, time",
+        ("aggregate", "model, aggregate_id, version"),
+        ("time", "time, model, partition, \"offset\""),
+        ("correlation", "correlation_id"),
+        ("actor", "actor, time"),
     ];
-    let index = |columns: &&str| format!("CREATE INDEX ON {log} ({columns})");
-    [table].into_iter().chain(indexes.iter().map(index)).collect()
+    let log = schema.table(EVENT_LOG);
+    let index = |(name, columns): &(&str, &str)| {
+        // The point can't stand in the name of a model or projection.
+        let name = format!("{EVENT_LOG}.{name}");
+        let create = format!("CREATE INDEX {} ON {log} ({columns})", quote(&name));
+        (name, create)
+    };
+    indexes.iter().map(index).collect()
 }
 
 /// A month in UTC.
@@ -168,7 +227,12 @@ impl Month {
     }
 }
 
-/// Events as `COPY`'s text format has them.
+fn data(event: &Decoded) -> String {
+    let data = Data { fields: &event.event().fields, object: &event.fields };
+    serde_json::to_string(&data).expect("invariant: every value has a JSON form")
+}
+
+/// Events as `COPY`'s text format has them; without text if they are [`FEW`].
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     months: BTreeSet<Month>,
@@ -177,9 +241,13 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn of(events: &[&Decoded]) -> Lines {
-        let mut lines = Lines { months: BTreeSet::new(), text: Vec::with_capacity(events.len() * 512) };
+        let mut lines = Lines::default();
+        lines.months.extend(events.iter().map(|event| Month::of(event.at)));
+        if events.len() <= FEW {
+            return lines;
+        }
+        lines.text.reserve(events.len() * 512);
         for event in events {
-            lines.months.insert(Month::of(event.at));
             lines.push(event).expect("invariant: writing to memory doesn't fail, and every value has a JSON form");
         }
         lines

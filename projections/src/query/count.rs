@@ -1,5 +1,6 @@
 //! How many rows there are: counted as long as that is cheap, else what PostgreSQL's planner estimates.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use sqlx::{Postgres, QueryBuilder};
 
@@ -10,7 +11,7 @@ use super::{Error, Queries, View, bounded};
 const MOST: i64 = 10_000;
 
 /// A number of rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     /// How many.
     pub value: i64,

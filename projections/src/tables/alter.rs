@@ -24,13 +24,13 @@ impl fmt::Display for Retyped {
     }
 }
 
-/// Makes a table that isn't there, with its indexes.
+/// Makes a table that isn't there, without its indexes.
 pub(super) async fn create(connection: &mut PgConnection, table: &Table) -> Result<(), sqlx::Error> {
     run(connection, table.create()).await?;
     for comment in table.columns.iter().filter_map(|column| table.comment(column)) {
         run(connection, comment).await?;
     }
-    indexes::create(connection, table).await
+    Ok(())
 }
 
 /// A column as PostgreSQL has it.

@@ -10,7 +10,7 @@ use super::name::{Schema, fnv1a};
 use super::{OFFSETS, alter, own};
 use crate::catalog::{Catalog, Entry, Generation, Kind, State};
 use crate::declared::Declaration;
-use crate::projector::create_log;
+use crate::projector::{create_log, index_log};
 
 /// Why the tables aren't there.
 #[derive(Debug, thiserror::Error)]
@@ -147,15 +147,43 @@ pub(crate) async fn make(
     schema: &Schema,
     declaration: &Declaration,
 ) -> Result<(), sqlx::Error> {
+    make_bare(connection, schema, declaration).await?;
+    index(connection, schema, declaration).await
+}
+
+/// Makes the empty table of a projection, with its key and no other index.
+pub(crate) async fn make_bare(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    declaration: &Declaration,
+) -> Result<(), sqlx::Error> {
     match declaration.table(schema) {
         Some(table) => alter::create(connection, &table).await?,
-        None => {
-            for statement in create_log(schema) {
-                run(connection, statement).await?;
-            }
-        }
+        None => run(connection, create_log(schema)).await?,
     }
     tracing::info!(db.table = declaration.qualified(schema), "table is created");
+    Ok(())
+}
+
+/// Makes the indexes of a table that nobody else uses yet, where they are missing.
+pub(crate) async fn index(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    declaration: &Declaration,
+) -> Result<(), sqlx::Error> {
+    let statements = match declaration.table(schema) {
+        Some(table) => table.create_indexes(),
+        None => index_log(schema),
+    };
+    for (name, create) in statements {
+        let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+            .bind(schema.table(&name))
+            .fetch_one(&mut *connection)
+            .await?;
+        if !exists {
+            run(connection, create).await?;
+        }
+    }
     Ok(())
 }
 

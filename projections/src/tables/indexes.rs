@@ -1,6 +1,6 @@
 //! The indexes of the derived tables.
 //!
-//! A table that was just made gets them in the transaction that makes it ([`create`]). For tables with rows that are in
+//! A table that nobody uses yet gets them in one go ([`super::index`]). For tables with rows that are in
 //! use, [`keep`] makes and drops them `CONCURRENTLY`, so that neither reads nor writes wait: a task beside the projector,
 //! on a connection of its own, in one process at a time. It looks again every minute, so whatever was left behind by
 //! a crash, or dropped by hand, comes right.
@@ -188,14 +188,6 @@ fn most_bytes(field: &Field) -> Option<u64> {
         | Type::Uuid
         | Type::Ref { .. } => Some(32),
     }
-}
-
-/// Makes all indexes of a table that nobody else uses yet: it was made in this transaction.
-pub(crate) async fn create(connection: &mut PgConnection, table: &Table) -> Result<(), sqlx::Error> {
-    for (_, create) in table.create_indexes() {
-        sqlx::query(AssertSqlSafe(create)).execute(&mut *connection).await?;
-    }
-    Ok(())
 }
 
 /// Drops those indexes of ours that are no longer derived and could refuse a row: one that was made for a bounded text

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cache;
 mod dead_letters;
 mod history;
 mod layout;
@@ -12,7 +13,9 @@ mod log;
 mod outage;
 mod positions;
 mod projector;
+mod rebuild;
 mod stage;
+mod statements;
 mod stopped;
 mod tables;
 mod values;

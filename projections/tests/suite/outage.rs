@@ -14,8 +14,8 @@ use writ_projections::query::Error;
 use crate::stage::{LIMIT, Stage, variable};
 use crate::values::THING;
 
-/// Passes bytes between its own port and PostgreSQL while `up`.
-async fn line(server: String, up: watch::Receiver<bool>) -> u16 {
+/// Passes bytes between its own port and a server while `up`.
+pub(crate) async fn line(server: String, up: watch::Receiver<bool>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {

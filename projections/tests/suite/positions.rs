@@ -34,7 +34,7 @@ impl Places {
         ] {
             database.execute(sql).await;
         }
-        let queries = Queries::new(&database.options).unwrap();
+        let queries = Queries::new(&database.options, None).unwrap();
         let channel = channel(&Schema::new(&database.options.schema));
         Places { database, positions: queries.positions(Topics::new("t")), channel }
     }

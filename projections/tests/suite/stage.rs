@@ -26,6 +26,7 @@ use writ_projections::cache::{self, Cache};
 use writ_projections::positions::Reads;
 use writ_projections::projector::replay::Replay;
 use writ_projections::query::Queries;
+use writ_projections::rebuild::{self, Projections};
 use writ_projections::{Options, projector};
 
 /// Longest wait for anything.
@@ -66,10 +67,15 @@ impl Database {
         self.try_execute(sql).await.unwrap();
     }
 
-    async fn try_execute(&self, sql: &str) -> Result<(), sqlx::Error> {
-        let schema = format!("\"{}\"", self.options.schema.replace('"', "\"\""));
+    /// `sql` with the names of the schemas: `$schema`, and `$next` of the one in which tables are built.
+    pub(crate) fn named(&self, sql: &str) -> String {
+        let name = self.options.schema.replace('"', "\"\"");
+        sql.replace("$schema", &format!("\"{name}\"")).replace("$next", &format!("\"{name}_next\""))
+    }
+
+    pub(crate) async fn try_execute(&self, sql: &str) -> Result<(), sqlx::Error> {
         let mut connection = PgConnection::connect(&self.options.url).await?;
-        let sql = sql.replace("$schema", &schema);
+        let sql = self.named(sql);
         // Several statements are one transaction.
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
         Ok(())
@@ -77,9 +83,7 @@ impl Database {
 
     /// The rows that `sql` selects, in which `$schema` stands for the schema, as JSON texts.
     pub(crate) async fn select(&self, sql: &str) -> Vec<serde_json::Value> {
-        let schema = format!("\"{}\"", self.options.schema.replace('"', "\"\""));
-        let sql =
-            format!("SELECT to_json(selected)::text FROM ({}) AS selected", sql.replace("$schema", &schema));
+        let sql = format!("SELECT to_json(selected)::text FROM ({}) AS selected", self.named(sql));
         let mut connection = PgConnection::connect(&self.options.url).await.unwrap();
         let rows: Vec<String> =
             sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
@@ -103,12 +107,14 @@ impl Database {
     }
 }
 
+const DROP: &str = "DROP SCHEMA IF EXISTS $schema CASCADE; DROP SCHEMA IF EXISTS $next CASCADE";
+
 impl Drop for Database {
     fn drop(&mut self) {
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         // A thread of its own: this runs inside of the test's runtime.
         let dropped = std::thread::scope(|scope| {
-            let drop = || runtime().block_on(self.try_execute("DROP SCHEMA IF EXISTS $schema CASCADE"));
+            let drop = || runtime().block_on(self.try_execute(DROP));
             scope.spawn(drop).join()
         });
         // A test that fails already is to say why itself.
@@ -152,7 +158,7 @@ impl Stage {
         let registry = Registry::new(&registry::Options { url: variable("WRIT_REGISTRY_URL") }).unwrap();
         let schemas = registry.register(&models, &topics).await.unwrap();
         Stage {
-            queries: Queries::new(&database.options).unwrap(),
+            queries: Queries::new(&database.options, None).unwrap(),
             producer: kafka.client("test").set("linger.ms", "5").create().unwrap(),
             database,
             models,
@@ -165,7 +171,11 @@ impl Stage {
 
     /// The cache of this test's projectors and readers.
     pub(crate) fn cache(&self) -> Option<Cache> {
-        let options = cache::Options { url: variable("WRIT_REDIS_URL"), cache: true };
+        self.cache_at(&variable("WRIT_REDIS_URL"))
+    }
+
+    pub(crate) fn cache_at(&self, url: &str) -> Option<Cache> {
+        let options = cache::Options { url: url.to_owned(), cache: true };
         Cache::new(&options, &self.kafka.topic_prefix, &self.database.options.schema).unwrap()
     }
 
@@ -222,18 +232,49 @@ impl Stage {
     }
 
     pub(crate) fn start(&self) -> Running {
+        self.start_with(self.cache())
+    }
+
+    pub(crate) fn start_with(&self, cache: Option<Cache>) -> Running {
+        self.run(&self.models, cache)
+    }
+
+    /// A projector with these models.
+    pub(crate) fn start_as(&self, models: &Arc<Models>) -> Running {
+        self.run(models, self.cache())
+    }
+
+    fn run(&self, models: &Arc<Models>, cache: Option<Cache>) -> Running {
         let cancel = CancellationToken::new();
         let (sender, readiness) = watch::channel(Readiness::Waiting("new".into()));
         let task = tokio::spawn(projector::run(
             self.database.options.clone(),
             self.kafka.clone(),
             self.registry.clone(),
-            self.models.clone(),
-            self.cache(),
+            models.clone(),
+            cache,
             cancel.clone(),
             sender,
         ));
         Running { cancel, readiness, task }
+    }
+
+    /// Builds what is asked for, as these models declare it.
+    pub(crate) fn build(&self, models: &Arc<Models>) -> Building {
+        let cancel = CancellationToken::new();
+        let task = tokio::spawn(rebuild::run(
+            self.database.options.clone(),
+            self.kafka.clone(),
+            self.registry.clone(),
+            models.clone(),
+            cancel.clone(),
+        ));
+        Building { cancel, task }
+    }
+
+    /// How far behind the projections are.
+    pub(crate) async fn lags(&self) -> rebuild::Lags {
+        Projections::new(&self.database.options).unwrap().lags(&self.kafka).await.unwrap()
     }
 
     /// Writes an event as the decider does, and says where it stands.
@@ -328,6 +369,19 @@ impl Running {
         waited.expect("readiness changes in time").unwrap().clone()
     }
 
+    pub(crate) async fn stop(self) {
+        self.cancel.cancel();
+        tokio::time::timeout(LIMIT, self.task).await.expect("it ends in time").unwrap().unwrap();
+    }
+}
+
+/// A builder at work.
+pub(crate) struct Building {
+    cancel: CancellationToken,
+    task: JoinHandle<Result<(), rebuild::Error>>,
+}
+
+impl Building {
     pub(crate) async fn stop(self) {
         self.cancel.cancel();
         tokio::time::timeout(LIMIT, self.task).await.expect("it ends in time").unwrap().unwrap();

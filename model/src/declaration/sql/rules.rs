@@ -31,8 +31,30 @@ pub(super) fn check(statement: &Statement, target: &Target<'_>, places: &Places<
         rules.fault(0..places.text.trim_end().len(), what, FORMS);
         return rules.faults;
     }
+    if returns(statement) {
+        let hint = "remove RETURNING, or put the statement into a `WITH` and use what it returns";
+        rules.fault(0..places.text.trim_end().len(), "the statement returns rows to nobody", hint);
+    }
     let _ = statement.visit(&mut rules);
     rules.faults
+}
+
+/// Whether it has a RETURNING of its own.
+fn returns(statement: &Statement) -> bool {
+    match statement {
+        Statement::Insert(insert) => insert.returning.is_some(),
+        Statement::Update(update) => update.returning.is_some(),
+        Statement::Delete(delete) => delete.returning.is_some(),
+        Statement::Merge(merge) => merge.output.is_some(),
+        Statement::Query(query) => match &*query.body {
+            SetExpr::Insert(inner)
+            | SetExpr::Update(inner)
+            | SetExpr::Delete(inner)
+            | SetExpr::Merge(inner) => returns(inner),
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 /// Whether the statement is one that writes, perhaps behind a `WITH`.
