@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
-use writ_model::{FieldError, Model, Models};
+use writ_model::{FieldError, Model, Models, Position};
 use writ_projections::positions::{NotReached, Reads};
-use writ_projections::query::{self, ListRequest, Shown};
+use writ_projections::query::{self, Cached, ListRequest, Shown};
 
 use crate::app::{App, Shared};
 use crate::problem::{Kind, Problem};
@@ -75,9 +75,20 @@ pub(crate) async fn one(
     }
     let shown = Shown::parse((&*app.api.models, model), &parameters)
         .map_err(|errors| Problem::of_errors(Kind::InvalidQuery, errors))?;
-    wait(&app, Reads::Rows, &headers).await?;
-
-    let row = app.api.queries.get_shown(model, id, &shown).await.map_err(unavailable)?;
+    let positions = positions(&app, &headers)?;
+    let queries = &app.api.queries;
+    let row = if parameters.is_empty() {
+        match queries.cached(model, id, &positions).await {
+            Cached::Found(row) => Some(row),
+            Cached::Absent(keep) => {
+                reach(&app, Reads::Rows, &positions).await?;
+                queries.get_keeping(model, id, keep).await.map_err(unavailable)?
+            }
+        }
+    } else {
+        reach(&app, Reads::Rows, &positions).await?;
+        queries.get_shown(model, id, &shown).await.map_err(unavailable)?
+    };
     let row = row.ok_or_else(|| {
         Kind::NotFound.because(format!(
             "There is no {name} with the id {id}. If it was written just now, send the `Writ-Position` of that answer."
@@ -105,25 +116,44 @@ pub(crate) async fn list(
     let Path(name) = path.map_err(invalid_path)?;
     let model = model(&app.api.models, &name)?;
     let subject = (&*app.api.models, model);
-    let request = ListRequest::parse(subject, &export::with_format(parameters(query)?, &headers))
+    let parameters = export::with_format(parameters(query)?, &headers);
+    let request = ListRequest::parse(subject, &parameters)
         .map_err(|errors| Problem::of_errors(Kind::InvalidQuery, errors))?;
-    wait(&app, Reads::Rows, &headers).await?;
-
-    match request.format {
-        Some(format) => export::all(&app, subject, &request, format).await,
-        None => Ok(page(app.api.queries.list(model, &request).await.map_err(unavailable)?, Item::from)),
+    let (positions, queries) = (positions(&app, &headers)?, &app.api.queries);
+    if let Some(format) = request.format {
+        reach(&app, Reads::Rows, &positions).await?;
+        return export::all(&app, subject, &request, format).await;
     }
+    let asked = serde_json::json!(parameters).to_string();
+    let found = match queries.cached_list(model, &request, &asked, &positions).await {
+        Cached::Found(found) => found,
+        Cached::Absent(keep) => {
+            reach(&app, Reads::Rows, &positions).await?;
+            queries.list_keeping(model, &request, keep).await.map_err(unavailable)?
+        }
+    };
+    Ok(page(found, Item::from))
 }
 
 /// Waits until what the query reads has reached every `Writ-Position` of the request.
 pub(crate) async fn wait(app: &App, reads: Reads<'_>, headers: &HeaderMap) -> Result<(), Problem> {
+    reach(app, reads, &positions(app, headers)?).await
+}
+
+/// Every `Writ-Position` of the request.
+fn positions(app: &App, headers: &HeaderMap) -> Result<Vec<Position>, Problem> {
     let positions = headers::positions(headers)?;
-    if let Some(unknown) = positions.iter().find(|position| app.api.models.get(&position.model).is_none()) {
-        return Err(
-            Kind::InvalidHeader.because(format!("`Writ-Position`: there is no model `{}`.", unknown.model))
-        );
+    match positions.iter().find(|position| app.api.models.get(&position.model).is_none()) {
+        None => Ok(positions),
+        Some(unknown) => {
+            Err(Kind::InvalidHeader
+                .because(format!("`Writ-Position`: there is no model `{}`.", unknown.model)))
+        }
     }
-    app.api.positions.wait(reads, &positions, app.api.position_wait).await.map_err(not_reached(app))
+}
+
+async fn reach(app: &App, reads: Reads<'_>, positions: &[Position]) -> Result<(), Problem> {
+    app.api.positions.wait(reads, positions, app.api.position_wait).await.map_err(not_reached(app))
 }
 
 fn not_reached(app: &App) -> impl Fn(NotReached) -> Problem {

@@ -55,7 +55,8 @@ impl ClientContext for Context {}
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if !matches!(rebalance, Rebalance::Assign(_)) {
-            // The group gives our partitions to nobody before this returns. The transaction has a limit of its own.
+            // The group gives our partitions to nobody before this returns, unless it believes that we are gone. The
+            // transaction has a limit of its own.
             let mut is_busy = self.work.is_busy.lock();
             self.work.ended.wait_while(&mut is_busy, |is_busy| *is_busy);
             self.notes.lock().assigned = Some(Vec::new());
