@@ -92,11 +92,13 @@ pub(super) fn push(
     let keys = &request.sort;
     let rows = |sql: &mut QueryBuilder<Postgres>, arm: &[Condition], values: &[Option<String>]| {
         sql.push(format!(" FROM {table} AS t WHERE "));
-        where_(sql);
+        // Before the filters: of two bounds on one column the scan begins at the one that stands first, and the cursor is
+        // further on than a filter that its row has passed.
         for condition in arm {
-            sql.push(" AND ");
             condition.push(sql, keys, values);
+            sql.push(" AND ");
         }
+        where_(sql);
         ordered(sql, request);
     };
     let Some(values) = &request.after else { return rows(sql, &[], &[]) };

@@ -27,6 +27,7 @@ async fn a_deep_page_begins_in_the_index() {
         (vec![("status", "paid"), ("sort", "-total")], 1),
         (vec![("status", "paid"), ("sort", "total")], 2),
         (vec![("status", "paid")], 1),
+        (vec![("total[lt]", "1000"), ("sort", "-total")], 1),
         (vec![("status[in]", "paid"), ("sort", "-id")], 1),
     ] {
         // About the middle: by a filter that finds the place, whose cursor is then used without it.
@@ -56,6 +57,9 @@ async fn a_deep_page_begins_in_the_index() {
                 || condition.contains("id <")
                 || condition.contains("id >");
             assert!(bounded, "{params:?}: {plan:#}");
+            if let (Some(cursor), Some(filter)) = (condition.find("ROW("), condition.find("(total <")) {
+                assert!(cursor < filter, "the scan begins at the cursor, {params:?}: {plan:#}");
+            }
         }
         let kinds: Vec<&str> = nodes.iter().map(|node| node["Node Type"].as_str().unwrap()).collect();
         assert!(!kinds.contains(&"Sort") && !kinds.contains(&"Seq Scan"), "{params:?}: {plan:#}");
