@@ -116,11 +116,6 @@ impl Target {
         &self.table
     }
 
-    /// The topics whose events it is given.
-    pub(crate) fn topics(&self) -> &[Arc<str>] {
-        &self.topics
-    }
-
     /// Whether it is given the events of this partition.
     pub(crate) fn reads(&self, place: &Place) -> bool {
         self.topics.contains(&place.topic)

@@ -106,7 +106,8 @@ impl Builder {
         }
         // An open transaction ends with its session.
         if let Some(connection) = self.connection.take() {
-            let closing = runtime.block_on(async { tokio::time::timeout(CLOSE_LIMIT, connection.close()).await });
+            let closing =
+                runtime.block_on(async { tokio::time::timeout(CLOSE_LIMIT, connection.close()).await });
             if !matches!(closing, Ok(Ok(()))) {
                 tracing::debug!("PostgreSQL didn't let the builder's connection go in time");
             }

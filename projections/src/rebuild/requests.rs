@@ -77,12 +77,12 @@ impl Requests {
         connection: &mut PgConnection,
         generation: &Generation,
     ) -> Result<Option<Request>, sqlx::Error> {
-        let select =
-            format!("SELECT {COLUMNS}, state FROM {} WHERE name = $1 ORDER BY generation FOR UPDATE", self.catalog);
-        let rows = sqlx::query(AssertSqlSafe(select))
-            .bind(&*generation.projection)
-            .fetch_all(connection)
-            .await?;
+        let select = format!(
+            "SELECT {COLUMNS}, state FROM {} WHERE name = $1 ORDER BY generation FOR UPDATE",
+            self.catalog
+        );
+        let rows =
+            sqlx::query(AssertSqlSafe(select)).bind(&*generation.projection).fetch_all(connection).await?;
         for row in &rows {
             let state: String = row.try_get(5)?;
             let found = request(row)?;

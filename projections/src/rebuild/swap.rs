@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::build::{Build, MAX_EVENTS, run};
-use super::replace::{self, LOCK_TIMEOUT, replace};
 use super::fault::Fault;
+use super::replace::{self, LOCK_TIMEOUT, replace};
 use super::tools::Tools;
 use crate::catalog::Kind;
 use crate::positions::channel;
@@ -125,9 +125,8 @@ async fn within(build: &mut Build, tools: &Tools, transaction: &mut PgConnection
 async fn judge(build: &Build, tools: &Tools, transaction: &mut PgConnection) -> Result<(), Fault> {
     let (live, next) = (tools.schema.table(PASSED_OVER), tools.next.table(PASSED_OVER));
     let topics: Vec<&str> = build.places.keys().map(|place| &*place.topic).collect();
-    let entries = |table: &str| {
-        format!("SELECT topic, partition, \"offset\" FROM {table} WHERE topic = ANY($1)")
-    };
+    let entries =
+        |table: &str| format!("SELECT topic, partition, \"offset\" FROM {table} WHERE topic = ANY($1)");
     let (old, new) = (entries(&live), entries(&next));
     let differs = format!("SELECT EXISTS (({old} EXCEPT {new}) UNION ALL ({new} EXCEPT {old}))");
     let differs: bool =

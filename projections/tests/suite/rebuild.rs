@@ -316,7 +316,10 @@ async fn a_changed_projection_is_built_at_the_start_and_served_meanwhile() {
     let wider = with(WIDER);
     let (new, building) = (stage.start_as(&wider), stage.build(&wider));
     let generation = {
-        stage.database.until("SELECT max(generation) FROM $schema.writ_projections WHERE name = 'tally'", 2).await;
+        stage
+            .database
+            .until("SELECT max(generation) FROM $schema.writ_projections WHERE name = 'tally'", 2)
+            .await;
         until_live(&projections, "tally").await
     };
     assert_eq!(generation, 2);
