@@ -127,7 +127,8 @@ fn table(found: &[(&Projection, Option<u64>)]) -> String {
             let state = if current.live { "live" } else { "stopped" };
             let lag = lag.map_or("?".to_owned(), |lag| lag.to_string());
             let generation = current.generation.to_string();
-            let cells = [name.clone(), kind.clone(), state.to_owned(), generation, lag, current.since.clone()];
+            let cells =
+                [name.clone(), kind.clone(), state.to_owned(), generation, lag, current.since.clone()];
             rows.push((cells, complaint(current.error.as_deref(), current.error_at.as_deref())));
         }
         if let Some(build) = build {
@@ -137,12 +138,14 @@ fn table(found: &[(&Projection, Option<u64>)]) -> String {
             rows.push((cells, complaint(build.error.as_deref(), build.error_at.as_deref())));
         }
     }
-    let width = |column: usize| rows.iter().map(|(cells, _)| cells[column].chars().count()).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().map(|(cells, _)| cells[column].chars().count()).max().unwrap_or(0);
     let widths = [width(0), width(1), width(2), width(3), width(4)];
     rows.iter()
         .map(|([name, kind, state, generation, lag, since], complaint)| {
             let [w0, w1, w2, w3, w4] = widths;
-            let line = format!("{name:w0$}  {kind:w1$}  {state:w2$}  {generation:>w3$}  {lag:>w4$}  {since}\n");
+            let line =
+                format!("{name:w0$}  {kind:w1$}  {state:w2$}  {generation:>w3$}  {lag:>w4$}  {since}\n");
             line + complaint.as_deref().unwrap_or_default()
         })
         .collect()

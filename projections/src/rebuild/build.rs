@@ -19,9 +19,9 @@ use std::time::Instant;
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
+use super::fault::Fault;
 use super::requests::{Progress, Request};
 use super::source::{Places, Source};
-use super::fault::Fault;
 use super::tools::Tools;
 use crate::catalog::{Generation, Kind};
 use crate::declared::Declaration;
@@ -59,8 +59,7 @@ impl Build {
         request: &Request,
     ) -> Result<Option<Build>, Fault> {
         let source = Source::new(&tools.kafka)?;
-        let topics: Vec<String> =
-            declaration.topics(&tools.topics).iter().map(ToString::to_string).collect();
+        let topics: Vec<String> = declaration.topics(&tools.topics).iter().map(ToString::to_string).collect();
         let partitions = source.partitions(&topics)?;
         let (schema, next) = (&tools.schema, &tools.next);
         let table = declaration.table_name();
@@ -69,7 +68,8 @@ impl Build {
             return Ok(None);
         };
         let mut generation = request.generation.clone();
-        let is_ours = made_for(&mut transaction, next, &table).await? == Some(mark(&generation, &request.fingerprint));
+        let is_ours =
+            made_for(&mut transaction, next, &table).await? == Some(mark(&generation, &request.fingerprint));
         let mut places = tools.places_of(&mut transaction, &generation).await?;
         if !is_ours || places.is_empty() {
             if !places.is_empty() {
@@ -216,7 +216,8 @@ impl Build {
         let applied = match self.kind {
             Kind::Model => self.fold(tools, transaction, &decoded, &passed).await?,
             Kind::EventLog | Kind::Sql => {
-                let is_given = |event: &&Decoded| self.kind == Kind::EventLog || !passed.contains(&spot(event));
+                let is_given =
+                    |event: &&Decoded| self.kind == Kind::EventLog || !passed.contains(&spot(event));
                 let events: Vec<&Decoded> = decoded.events.iter().filter(is_given).collect();
                 match self.target.apply(transaction, &events).await {
                     Ok(applied) => applied.count,

@@ -47,10 +47,8 @@ pub(super) fn lags(options: &Options, reached: &Reached) -> Result<Lags, KafkaEr
         let (_, end) = consumer.fetch_watermarks(&place.topic, place.partition, LIMIT)?;
         ends.insert(place, end);
     }
-    let short: BTreeMap<&Place, i64> = least
-        .into_iter()
-        .filter(|(place, next)| (1..=COUNTED).contains(&(ends[place] - next)))
-        .collect();
+    let short: BTreeMap<&Place, i64> =
+        least.into_iter().filter(|(place, next)| (1..=COUNTED).contains(&(ends[place] - next))).collect();
     let events = read(&consumer, &short, &ends)?;
     let mut lags: Lags = reached.iter().map(|(name, _, _)| (name.clone(), 0)).collect();
     for (name, place, next) in reached {

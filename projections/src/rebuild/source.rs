@@ -78,7 +78,8 @@ impl Source {
         let mut places = Vec::new();
         for topic in topics {
             let metadata = self.consumer.fetch_metadata(Some(topic), METADATA_TIMEOUT)?;
-            let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
+            let found =
+                metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
             let partitions = found.map_or(&[][..], |found| found.partitions());
             if partitions.is_empty() {
                 return Err(Error::NoTopic(topic.clone()));

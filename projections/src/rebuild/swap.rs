@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::build::{Build, MAX_EVENTS, run};
-use super::replace::{self, LOCK_TIMEOUT, replace};
 use super::fault::Fault;
+use super::replace::{self, LOCK_TIMEOUT, replace};
 use super::tools::Tools;
 use crate::catalog::Kind;
 use crate::positions::channel;
@@ -80,6 +80,10 @@ async fn within(build: &mut Build, tools: &Tools, transaction: &mut PgConnection
     let Some(goals) = build.goals(tools, transaction, true).await? else {
         return Ok(Swapped::NotNow("rows that it follows are not live".into()));
     };
+    if goals.iter().any(|(place, goal)| build.places[place] > *goal) {
+        // It was made anew itself meanwhile, and catches up.
+        return Ok(Swapped::NotNow("what is live is behind the build".into()));
+    }
     let deadline = Instant::now() + CATCH_UP;
     while !build.is_at(&goals) {
         let (records, reached) = build.source.collect(&build.places, &goals, MAX_EVENTS, deadline)?;
@@ -125,9 +129,8 @@ async fn within(build: &mut Build, tools: &Tools, transaction: &mut PgConnection
 async fn judge(build: &Build, tools: &Tools, transaction: &mut PgConnection) -> Result<(), Fault> {
     let (live, next) = (tools.schema.table(PASSED_OVER), tools.next.table(PASSED_OVER));
     let topics: Vec<&str> = build.places.keys().map(|place| &*place.topic).collect();
-    let entries = |table: &str| {
-        format!("SELECT topic, partition, \"offset\" FROM {table} WHERE topic = ANY($1)")
-    };
+    let entries =
+        |table: &str| format!("SELECT topic, partition, \"offset\" FROM {table} WHERE topic = ANY($1)");
     let (old, new) = (entries(&live), entries(&next));
     let differs = format!("SELECT EXISTS (({old} EXCEPT {new}) UNION ALL ({new} EXCEPT {old}))");
     let differs: bool =
