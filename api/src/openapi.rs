@@ -3,6 +3,7 @@
 mod components;
 mod examples;
 mod history;
+mod lists;
 mod operations;
 
 use serde_json::{Map, Value as Json, json};
@@ -18,6 +19,7 @@ pub fn document(models: &Models) -> Json {
     }
     history::add_paths(models, &mut paths);
     history::add_schemas(&mut schemas);
+    lists::add_projections(models, &mut paths, &mut schemas);
     operations::add_batch(models, &mut paths);
     operations::add_health(&mut paths);
     let tags: Vec<_> = models
@@ -31,6 +33,7 @@ pub fn document(models: &Models) -> Json {
             tag
         })
         .chain([
+            json!({ "name": "projections", "description": "Tables that follow the events." }),
             json!({ "name": "history", "description": "What happened." }),
             json!({ "name": "batch", "description": "Many commands in one request." }),
             json!({ "name": "health", "description": "For those who run the server." }),

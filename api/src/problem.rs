@@ -66,6 +66,8 @@ kinds! {
     UnknownRoute = NOT_FOUND, "unknown-route", "There is nothing at this address";
     /// The application declares no such model.
     UnknownModel = NOT_FOUND, "unknown-model", "There is no such model";
+    /// No SQL projection of this name is declared.
+    UnknownProjection = NOT_FOUND, "unknown-projection", "There is no such projection";
     /// The model declares no such command, or it is sent to the wrong path.
     UnknownCommand = NOT_FOUND, "unknown-command", "There is no such command";
     /// No aggregate has this id, or it was deleted.

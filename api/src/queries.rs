@@ -4,19 +4,18 @@ use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, ETAG};
+use http::header::{CACHE_CONTROL, ETAG, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
-use writ_model::{FieldError, Model, Models};
+use writ_model::{FieldError, Model, Models, Position};
 use writ_projections::positions::{NotReached, Reads};
-use writ_projections::query::{self, ListRequest};
+use writ_projections::query::{self, Cached, ListRequest, Shown};
 
 use crate::app::{App, Shared};
-use crate::headers;
-use crate::history;
 use crate::problem::{Kind, Problem};
+use crate::{export, headers, history};
 
 /// A row as the API shows it.
 #[derive(Debug, Serialize)]
@@ -26,19 +25,38 @@ struct Item {
     state: Box<RawValue>,
     created_at: String,
     updated_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expanded: Option<Box<RawValue>>,
 }
 
 impl From<query::Row> for Item {
     fn from(row: query::Row) -> Self {
-        let query::Row { id, version, created_at, updated_at, state } = row;
-        Item { id, version, state, created_at, updated_at }
+        let query::Row { id, version, created_at, updated_at, state, expanded } = row;
+        Item { id, version, state, created_at, updated_at, expanded }
     }
 }
 
 #[derive(Debug, Serialize)]
-struct List {
+struct List<Item> {
     items: Vec<Item>,
     next: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<Counted>,
+}
+
+#[derive(Debug, Serialize)]
+struct Counted {
+    value: i64,
+    exact: bool,
+}
+
+/// A page as the API shows it.
+pub(crate) fn page<From, Item: Serialize>(page: query::Page<From>, item: impl Fn(From) -> Item) -> Response {
+    let query::Page { items, next, count } = page;
+    let count = count.map(|count| Counted { value: count.value, exact: count.exact });
+    let list = List { items: items.into_iter().map(item).collect(), next, count };
+    // The same address gives another form to those who accept it.
+    ([(CACHE_CONTROL, "private, no-cache"), (VARY, "accept")], Json(list)).into_response()
 }
 
 /// One row. The version is its entity tag.
@@ -55,17 +73,30 @@ pub(crate) async fn one(
     if history::is_asked(&parameters) {
         return history::past(&app, model, id, &parameters, &headers).await;
     }
-    no_parameters(&parameters)?;
-    wait(&app, Reads::Rows, &headers).await?;
-
-    let row = app.api.queries.get(model, id).await.map_err(unavailable)?;
+    let shown = Shown::parse((&*app.api.models, model), &parameters)
+        .map_err(|errors| Problem::of_errors(Kind::InvalidQuery, errors))?;
+    let positions = positions(&app, &headers)?;
+    let queries = &app.api.queries;
+    let row = if parameters.is_empty() {
+        match queries.cached(model, id, &positions).await {
+            Cached::Found(row) => Some(row),
+            Cached::Absent(keep) => {
+                reach(&app, Reads::Rows, &positions).await?;
+                queries.get_keeping(model, id, keep).await.map_err(unavailable)?
+            }
+        }
+    } else {
+        reach(&app, Reads::Rows, &positions).await?;
+        queries.get_shown(model, id, &shown).await.map_err(unavailable)?
+    };
     let row = row.ok_or_else(|| {
         Kind::NotFound.because(format!(
             "There is no {name} with the id {id}. If it was written just now, send the `Writ-Position` of that answer."
         ))
     })?;
     let (version, etag) = (row.version, headers::etag(row.version));
-    let mut response = if headers::has_version(&headers, version) {
+    // Another row may have changed that is shown with this one.
+    let mut response = if !shown.expands() && headers::has_version(&headers, version) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         Json(Item::from(row)).into_response()
@@ -75,7 +106,7 @@ pub(crate) async fn one(
     Ok(response)
 }
 
-/// A page of rows.
+/// A page of rows, or all of them as a stream.
 pub(crate) async fn list(
     State(app): State<Shared>,
     path: Result<Path<String>, PathRejection>,
@@ -84,24 +115,45 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let Path(name) = path.map_err(invalid_path)?;
     let model = model(&app.api.models, &name)?;
-    let request = ListRequest::parse(model, &parameters(query)?)
+    let subject = (&*app.api.models, model);
+    let parameters = export::with_format(parameters(query)?, &headers);
+    let request = ListRequest::parse(subject, &parameters)
         .map_err(|errors| Problem::of_errors(Kind::InvalidQuery, errors))?;
-    wait(&app, Reads::Rows, &headers).await?;
-
-    let page = app.api.queries.list(model, &request).await.map_err(unavailable)?;
-    let list = List { items: page.items.into_iter().map(Item::from).collect(), next: page.next };
-    Ok(([(CACHE_CONTROL, "private, no-cache")], Json(list)).into_response())
+    let (positions, queries) = (positions(&app, &headers)?, &app.api.queries);
+    if let Some(format) = request.format {
+        reach(&app, Reads::Rows, &positions).await?;
+        return export::all(&app, subject, &request, format).await;
+    }
+    let asked = serde_json::json!(parameters).to_string();
+    let found = match queries.cached_list(model, &request, &asked, &positions).await {
+        Cached::Found(found) => found,
+        Cached::Absent(keep) => {
+            reach(&app, Reads::Rows, &positions).await?;
+            queries.list_keeping(model, &request, keep).await.map_err(unavailable)?
+        }
+    };
+    Ok(page(found, Item::from))
 }
 
 /// Waits until what the query reads has reached every `Writ-Position` of the request.
 pub(crate) async fn wait(app: &App, reads: Reads<'_>, headers: &HeaderMap) -> Result<(), Problem> {
+    reach(app, reads, &positions(app, headers)?).await
+}
+
+/// Every `Writ-Position` of the request.
+fn positions(app: &App, headers: &HeaderMap) -> Result<Vec<Position>, Problem> {
     let positions = headers::positions(headers)?;
-    if let Some(unknown) = positions.iter().find(|position| app.api.models.get(&position.model).is_none()) {
-        return Err(
-            Kind::InvalidHeader.because(format!("`Writ-Position`: there is no model `{}`.", unknown.model))
-        );
+    match positions.iter().find(|position| app.api.models.get(&position.model).is_none()) {
+        None => Ok(positions),
+        Some(unknown) => {
+            Err(Kind::InvalidHeader
+                .because(format!("`Writ-Position`: there is no model `{}`.", unknown.model)))
+        }
     }
-    app.api.positions.wait(reads, &positions, app.api.position_wait).await.map_err(not_reached(app))
+}
+
+async fn reach(app: &App, reads: Reads<'_>, positions: &[Position]) -> Result<(), Problem> {
+    app.api.positions.wait(reads, positions, app.api.position_wait).await.map_err(not_reached(app))
 }
 
 fn not_reached(app: &App) -> impl Fn(NotReached) -> Problem {
@@ -142,16 +194,6 @@ pub(crate) fn parameters(
         Ok(Query(parameters)) => Ok(parameters),
         Err(rejection) => Err(Kind::InvalidQuery.because(format!("{}.", rejection.body_text()))),
     }
-}
-
-fn no_parameters(parameters: &[(String, String)]) -> Result<(), Problem> {
-    if parameters.is_empty() {
-        return Ok(());
-    }
-    Err(Problem::of_errors(
-        Kind::InvalidQuery,
-        parameters.iter().map(|(name, _)| unknown_parameter(name, "this address takes none")).collect(),
-    ))
 }
 
 pub(crate) fn unknown_parameter(name: &str, hint: &str) -> FieldError {

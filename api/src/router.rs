@@ -10,12 +10,14 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::Shared;
 use crate::problem::{Kind, Problem};
-use crate::{commands, docs, health, history, metrics, middleware, queries};
+use crate::{commands, docs, health, history, metrics, middleware, projections, queries};
 
 pub(crate) fn new(app: Shared) -> Router {
     let data = Router::new()
         .route("/v1/commands", post(commands::batch::post))
         .route("/v1/events", get(history::all))
+        .route("/v1/projections", get(projections::states))
+        .route("/v1/projections/{name}", get(projections::list))
         .route("/v1/{model}", get(queries::list))
         .route("/v1/{model}/{id_or_command}", get(queries::one).post(commands::single::create))
         .route("/v1/{model}/{id}/{events_or_command}", get(history::of_one).post(commands::single::change))

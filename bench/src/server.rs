@@ -41,8 +41,6 @@ impl Setup {
         let mut command = Command::new(&program);
         command
             .args(arguments)
-            .arg("--models")
-            .arg(&self.models)
             .envs(target::stack_variables()?)
             .env("WRIT_KAFKA_BROKERS", &self.kafka.brokers)
             .env("WRIT_KAFKA_TOPIC_PREFIX", &self.kafka.topic_prefix)
@@ -94,6 +92,8 @@ impl Server {
         let data = setup.dir.join(name);
         let mut command = setup.writ(&["serve", "--roles", roles, "--listen", &address])?;
         command
+            .arg("--models")
+            .arg(&setup.models)
             .arg("--data")
             .arg(data)
             .stdout(File::options().create(true).append(true).open(&log)?)

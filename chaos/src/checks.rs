@@ -2,10 +2,13 @@
 //! events in Kafka and of the rows in PostgreSQL; each can fail, and has a test in which it does.
 
 mod acknowledged;
+mod catalog;
 mod causes;
 mod fold;
 mod linearizable;
+mod log;
 mod order;
+mod projections;
 mod sums;
 #[cfg(test)]
 mod testing;
@@ -15,10 +18,9 @@ mod versions;
 use serde::Serialize;
 use writ_model::Models;
 
-use crate::events::Log;
+use crate::events::{Event, Log};
 use crate::history::Operation;
-
-pub(crate) use fold::rows;
+use crate::tables::Tables;
 
 /// What one check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,6 +50,17 @@ impl Check {
     fn violated(&mut self, text: String) {
         self.violations.push(text);
     }
+}
+
+/// Every check of what projectors made of the events.
+pub(crate) fn tables(events: &[Event], tables: &Tables, models: &Models) -> Vec<Check> {
+    vec![
+        fold::rows(events, &tables.rows, models),
+        log::is_complete(events, &tables.log),
+        projections::flow(events, &tables.projections),
+        projections::activity(events, &tables.projections),
+        catalog::all_are_live(&tables.unsettled),
+    ]
 }
 
 /// Every check of the commands and the events.

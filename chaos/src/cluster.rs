@@ -17,6 +17,8 @@ const MARKERS: Duration = Duration::from_millis(500);
 /// How long the processes may take until all of them work.
 const READY_LIMIT: Duration = Duration::from_secs(120);
 
+const SECOND_PROJECTOR: &str = "projector-2";
+
 /// Two of each role, and a third decider that only rebalances start.
 const NODES: [(Role, &str); 7] = [
     (Role::Api, "api-1"),
@@ -24,7 +26,7 @@ const NODES: [(Role, &str); 7] = [
     (Role::Decider, "decider-1"),
     (Role::Decider, "decider-2"),
     (Role::Projector, "projector-1"),
-    (Role::Projector, "projector-2"),
+    (Role::Projector, SECOND_PROJECTOR),
     (Role::Decider, "decider-extra"),
 ];
 
@@ -40,16 +42,25 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Starts the servers, the proxies and the processes, and waits until all work. After an error the servers may run.
-    pub(crate) async fn start(infra: &Path, writ: &Path, models: &Path, dir: &Path) -> Result<Self> {
+    /// `one_projector`: there is no second one that could take over.
+    pub(crate) async fn start(
+        infra: &Path,
+        writ: &Path,
+        models: &Path,
+        dir: &Path,
+        one_projector: bool,
+    ) -> Result<Self> {
+        let wanted = NODES.into_iter().filter(|(_, name)| !(one_projector && *name == SECOND_PROJECTOR));
+        let wanted: Vec<(Role, &str)> = wanted.collect();
         // For each process: Kafka's listener, three proxies, HTTP.
-        let ports = free_ports(NODES.len() * 5);
+        let ports = free_ports(wanted.len() * 5);
         let ports: Vec<&[u16]> = ports.chunks(5).collect();
         let listeners: Vec<_> =
             ports.iter().map(|ports| Listener { port: ports[0], advertised: ports[1] }).collect();
         let mut stack = Stack::new(infra, dir);
         stack.start(&listeners).await.context("the servers don't start")?;
         let mut nodes = Vec::new();
-        for ((role, name), ports) in NODES.into_iter().zip(ports) {
+        for ((role, name), ports) in wanted.into_iter().zip(ports) {
             let proxy = async |port, target| {
                 Proxy::start(port, target).await.with_context(|| format!("no proxy on port {port}"))
             };
@@ -57,6 +68,7 @@ impl Cluster {
                 kafka: proxy(ports[1], ports[0]).await?,
                 registry: proxy(ports[2], stack.ports.registry).await?,
                 postgres: proxy(ports[3], stack.ports.postgres).await?,
+                redis: stack.ports.redis,
             };
             let files = (writ.to_owned(), models.to_owned(), dir.to_owned());
             nodes.push(Node::new(name.to_owned(), role, ports[4], cables, files));

@@ -13,6 +13,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value as Json;
 use uuid::Uuid;
+use writ_model::value::stored_to_json;
 use writ_model::{Models, Object, Timestamp, Value};
 
 /// How long the topics may take until all that was acknowledged shows: a transaction that a killed decider left open
@@ -31,10 +32,16 @@ pub(crate) struct Event {
     /// As the model declares it.
     pub(crate) name: String,
     pub(crate) version: u64,
+    /// `chaos.account.Deposited`.
+    pub(crate) type_name: String,
+    pub(crate) actor: Option<String>,
+    pub(crate) correlation: Option<String>,
     /// The id of the command.
     pub(crate) causation: Uuid,
     pub(crate) time: Timestamp,
     pub(crate) fields: Object,
+    /// The same as JSON, under the names on the wire.
+    pub(crate) data: Json,
 }
 
 impl Event {
@@ -180,6 +187,7 @@ impl Reader<'_> {
         let type_name = header(message, "ce_type")?;
         let event = model.events.values().find(|event| event.type_name == type_name)?;
         let time: jiff::Timestamp = header(message, "ce_time")?.parse().ok()?;
+        let fields = event.codec.decode(schema, message.payload()?.get(5..)?).ok()?;
         Some(Event {
             model: model.name.clone(),
             partition: message.partition(),
@@ -190,7 +198,11 @@ impl Reader<'_> {
             version: header(message, "ce_version")?.parse().ok()?,
             causation: header(message, "ce_causationid")?.parse().ok()?,
             time: Timestamp(time.as_millisecond()),
-            fields: event.codec.decode(schema, message.payload()?.get(5..)?).ok()?,
+            data: stored_to_json(&event.fields, &fields),
+            fields,
+            type_name,
+            actor: header(message, "ce_actor"),
+            correlation: header(message, "ce_correlationid"),
         })
     }
 }

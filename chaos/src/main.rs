@@ -1,8 +1,8 @@
 //! `cargo dev chaos`: breaks a running Writ on purpose, under load, and checks that nothing was lost or doubled.
 //!
 //! The modules stand in the order of a run: the servers ([`stack`]), the cables ([`proxy`]) and processes ([`node`]) of
-//! the [`cluster`], the clients ([`workload`]) and what they see ([`history`]), the [`nemesis`]; then the [`events`] in
-//! Kafka, the [`rows`] in PostgreSQL, the [`logs`], the [`checks`] of them all, and the [`report`].
+//! the [`cluster`], the clients ([`workload`]) and what they see ([`history`]), the [`nemesis`] or the [`kills`]; then the
+//! [`events`] in Kafka, the [`tables`] in PostgreSQL, the [`logs`], the [`checks`] of them all, and the [`report`].
 //! The guide is `docs/chaos.md`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people at a terminal")]
@@ -12,14 +12,15 @@ mod checks;
 mod cluster;
 mod events;
 mod history;
+mod kills;
 mod logs;
 mod nemesis;
 mod node;
 mod proxy;
 mod report;
-mod rows;
 mod run;
 mod stack;
+mod tables;
 mod workload;
 
 use std::path::PathBuf;
@@ -69,6 +70,9 @@ struct Options {
     /// Only faults whose name contains this text; can be given several times
     #[arg(long = "fault", value_name = "TEXT")]
     faults: Vec<String>,
+    /// Instead of all faults: kill -9 of the only projector, so many times, at random moments
+    #[arg(long, value_name = "N", conflicts_with = "faults")]
+    kills: Option<u32>,
     /// Leave data and logs also when all is well
     #[arg(long)]
     keep: bool,

@@ -6,7 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
@@ -38,6 +38,8 @@ pub(crate) struct Cables {
     pub(crate) kafka: Arc<Proxy>,
     pub(crate) registry: Arc<Proxy>,
     pub(crate) postgres: Arc<Proxy>,
+    /// Its port; a cache needs no proxy to be gone.
+    pub(crate) redis: u16,
 }
 
 /// A process of the cluster, whether it runs or not.
@@ -81,13 +83,7 @@ impl Node {
             .append(true)
             .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
-        let mut command = Command::new(&self.program);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("WRIT_") {
-                command.env_remove(name);
-            }
-        }
-        let address = |proxy: &Proxy| format!("127.0.0.1:{}", proxy.port());
+        let mut command = self.command();
         command
             .args(["serve", "--roles", self.role.name()])
             .arg("--listen")
@@ -96,6 +92,24 @@ impl Node {
             .arg(&self.models)
             .arg("--data")
             .arg(self.dir.join("data").join(&self.name))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true);
+        *child = Some(command.spawn().with_context(|| format!("cannot run {}", self.program.display()))?);
+        Ok(())
+    }
+
+    /// `writ` with the addresses of this process.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("WRIT_") {
+                command.env_remove(name);
+            }
+        }
+        let address = |proxy: &Proxy| format!("127.0.0.1:{}", proxy.port());
+        command
             .env("WRIT_APP", crate::APP)
             .env("WRIT_KAFKA_BROKERS", address(&self.cables.kafka))
             .env("WRIT_KAFKA_PARTITIONS", crate::PARTITIONS)
@@ -104,16 +118,26 @@ impl Node {
                 "WRIT_POSTGRES_URL",
                 format!("postgres://postgres@{}/postgres", address(&self.cables.postgres)),
             )
+            .env("WRIT_REDIS_URL", format!("redis://127.0.0.1:{}", self.cables.redis))
             // Short, so that the clients' repeats are exercised too.
             .env("WRIT_HTTP_COMMAND_TIMEOUT_MS", "3000")
             .env("WRIT_LOG_FORMAT", "json")
             .env("WRIT_LOG_LEVEL", "info")
-            .current_dir(&self.dir)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .kill_on_drop(true);
-        *child = Some(command.spawn().with_context(|| format!("cannot run {}", self.program.display()))?);
+            .current_dir(&self.dir);
+        command
+    }
+
+    /// Runs a tool of `writ` beside the process.
+    ///
+    /// # Errors
+    /// It fails, with what it says.
+    pub(crate) async fn tool(&self, arguments: &[&str]) -> Result<()> {
+        let output = self.command().args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
+        let output = output.await.with_context(|| format!("cannot run {}", self.program.display()))?;
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            bail!("`writ {}` failed: {}", arguments.join(" "), text.trim());
+        }
         Ok(())
     }
 

@@ -19,11 +19,13 @@ use crate::checks::{self, Check};
 use crate::cluster::Cluster;
 use crate::events::{self, Log};
 use crate::history::{Operation, Recorder};
+use crate::kills::Kills;
 use crate::nemesis::{Damage, Nemesis};
 use crate::report::Report;
 use crate::stack::Stack;
+use crate::tables::Tables;
 use crate::workload::Workload;
-use crate::{Options, logs, rows};
+use crate::{Options, logs};
 
 /// How long commands may take to have an outcome when nothing is broken any more.
 const OUTCOMES: Duration = Duration::from_secs(120);
@@ -40,7 +42,7 @@ pub(crate) async fn run(options: &Options, stop: &CancellationToken) -> Result<E
     let folder = models_folder();
     let (infra, writ) = (std::path::absolute(&options.infra)?, std::path::absolute(&options.writ)?);
     let started = tokio::select! {
-        cluster = Cluster::start(&infra, &writ, &folder, &dir) => cluster,
+        cluster = Cluster::start(&infra, &writ, &folder, &dir, options.kills.is_some()) => cluster,
         () = stop.cancelled() => Err(anyhow::anyhow!("interrupted")),
     };
     let cluster = match started {
@@ -95,16 +97,18 @@ async fn observe(options: &Options, cluster: &Arc<Cluster>, folder: &Path, dir: 
     let apis = cluster.apis();
     let pause = Duration::from_millis(options.pause_ms);
     let workload = Workload::start(apis, options.clients, pause, options.seed, recorder.clone()).await?;
-    let nemesis = Nemesis {
-        cluster: cluster.clone(),
-        recorder: recorder.clone(),
-        rng: ChaCha8Rng::seed_from_u64(options.seed),
-        only: options.faults.clone(),
-    };
+    let rng = ChaCha8Rng::seed_from_u64(options.seed);
     let time = Duration::from_secs_f64(options.seconds.unwrap_or(options.minutes * 60.0));
     let began = Instant::now();
+    let breaking = async {
+        let (cluster, recorder) = (cluster.clone(), recorder.clone());
+        match options.kills {
+            Some(count) => Kills { cluster, recorder, rng, count }.run().await,
+            None => Nemesis { cluster, recorder, rng, only: options.faults.clone() }.run(time).await,
+        }
+    };
     let damage = tokio::select! {
-        damage = nemesis.run(time) => damage?,
+        damage = breaking => damage?,
         error = cluster.supervise() => { error?; bail!("the supervisor ended") }
     };
     let seconds = began.elapsed().as_secs_f64();
@@ -117,7 +121,7 @@ async fn observe(options: &Options, cluster: &Arc<Cluster>, folder: &Path, dir: 
     eprintln!("{} commands; reading the topics and the tables.", operations.len());
     let log = read_events(cluster, &models, &operations).await?;
     let mut checks = checks::all(&operations, &log, &models);
-    checks.push(compare_rows(cluster, &models, &log).await?);
+    checks.extend(compare_tables(cluster, &models, &log).await?);
     checks.extend(circumstances(options, cluster, dir, &damage, &operations, surprises, seconds)?);
     let history = serde_json::to_vec(&operations).context("the history can't be written as JSON")?;
     std::fs::write(dir.join("history.json"), history).context("the history can't be kept")?;
@@ -135,14 +139,14 @@ async fn read_events(cluster: &Cluster, models: &Models, operations: &[Operation
     tokio::task::spawn_blocking(read).await.context("the reader of the events panicked")?
 }
 
-/// Compares until the rows agree or have had time enough.
-async fn compare_rows(cluster: &Cluster, models: &Models, log: &Log) -> Result<Check> {
+/// Compares until all tables agree or have had time enough.
+async fn compare_tables(cluster: &Cluster, models: &Models, log: &Log) -> Result<Vec<Check>> {
     let deadline = Instant::now() + PROJECTION;
     loop {
-        let found = rows::read(cluster.stack.ports.postgres, models).await?;
-        let check = checks::rows(&log.events, &found, models);
-        if check.violations.is_empty() || Instant::now() > deadline {
-            return Ok(check);
+        let checks =
+            checks::tables(&log.events, &Tables::read(cluster.stack.ports.postgres, models).await?, models);
+        if checks.iter().all(|check| check.violations.is_empty()) || Instant::now() > deadline {
+            return Ok(checks);
         }
         sleep(Duration::from_millis(500)).await;
     }
@@ -185,7 +189,7 @@ fn models_folder() -> std::path::PathBuf {
 
 fn load(folder: &Path) -> Result<Models> {
     let mut sources = Vec::new();
-    for name in ["account.yaml", "member.yaml", "register.yaml"] {
+    for name in ["account.yaml", "activity.yaml", "flow.yaml", "member.yaml", "register.yaml"] {
         let path = folder.join(name);
         let text =
             std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;

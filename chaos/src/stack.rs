@@ -38,6 +38,7 @@ pub(crate) struct Ports {
     pub(crate) kafka: u16,
     pub(crate) registry: u16,
     pub(crate) postgres: u16,
+    pub(crate) redis: u16,
 }
 
 /// One listener of Kafka for each process whose network can be broken: its port, and the port that its clients are
@@ -59,7 +60,7 @@ pub(crate) struct Stack {
 impl Stack {
     /// The stack in the folder `dir`, not started.
     pub(crate) fn new(infra: &Path, dir: &Path) -> Self {
-        let ports = Ports { kafka: 0, registry: 0, postgres: 0 };
+        let ports = Ports { kafka: 0, registry: 0, postgres: 0, redis: 0 };
         Self { infra: infra.to_owned(), dir: dir.to_owned(), ports }
     }
 

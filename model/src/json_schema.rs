@@ -5,7 +5,7 @@ mod language;
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json, json};
 
-use crate::declaration::{Command, Event, Field, Model, Type};
+use crate::declaration::{Command, Event, Field, Model, Projection, Type};
 
 /// Who reads the schema: a caller may leave out and shorten what an answer always shows in full.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,15 @@ pub fn of_state(model: &Model) -> Json {
 /// The recorded fields of an event.
 pub fn of_event(event: &Event) -> Json {
     object(&event.fields, Side::Response, |_| true)
+}
+
+/// A row of an SQL projection. Only the columns of its key always have a value.
+pub fn of_row(projection: &Projection) -> Json {
+    let optional = |(name, field): (&String, &Field)| {
+        (name.clone(), Field { optional: !projection.key.contains(name), ..field.clone() })
+    };
+    let fields: IndexMap<String, Field> = projection.fields.iter().map(optional).collect();
+    object(&fields, Side::Response, |_| true)
 }
 
 fn object(fields: &IndexMap<String, Field>, side: Side, required: impl Fn(&Field) -> bool) -> Json {

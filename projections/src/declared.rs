@@ -29,11 +29,6 @@ impl Declaration {
         rows.chain([log]).chain(sql).collect()
     }
 
-    /// The one with this name.
-    pub(crate) fn find(models: &Models, name: &str) -> Option<Declaration> {
-        Declaration::all(models).into_iter().find(|declaration| declaration.name() == name)
-    }
-
     /// Its name. No two share one.
     pub(crate) fn name(&self) -> &str {
         match self {

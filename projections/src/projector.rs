@@ -1,24 +1,39 @@
-//! The projector: reads the event topics and keeps one row per aggregate.
+//! The projector: reads the event topics and keeps the projections: a row per aggregate, the event log, and the tables of
+//! the SQL projections.
 //!
 //! ```text
-//! poll ─► batch (decode) ─► one transaction: offsets (fence) ─► rows (read, fold, write) ─► commit ─► poll
+//! poll ─► batch (decode) ─┐   while PostgreSQL works on the batch before
+//!                         └─► one transaction: places (fence) ─► rows (judge) ─► event log ─► SQL projections ─► commit
 //! ```
 //!
-//! **Exactly once**, whatever is killed. The place in each partition is a row of `writ_offsets` and moves in the
-//! transaction that writes the rows, so PostgreSQL holds both or neither; Kafka's own committed offset is only a hint
-//! for people who look at the group's lag. On every assignment the consumer is set to PostgreSQL's offset.
+//! **Every projection has its own places** in the topics (`offsets.rs`), so that each can stop, be built anew and be
+//! swapped for another generation on its own. All live ones are served here: a partition is read from the least of
+//! their places, each event is decoded once, and given to those whose place isn't beyond it (`reading.rs`, `target.rs`).
+//!
+//! **Exactly once**, whatever is killed. A place is a row of `writ_offsets` and moves in the transaction that writes the
+//! projection, so PostgreSQL holds both or neither; Kafka's own committed offset is only a hint for people who look at
+//! the group's lag. On every assignment the consumer is set to PostgreSQL's places.
 //!
 //! Two processes may believe that they own a partition, for as long as a rebalance takes. Each transaction begins with
 //! `UPDATE writ_offsets SET next = new WHERE next = old`. The first one holds the row's lock; the other waits for it,
-//! then finds another `next`, changes no row, and rolls back: it is fenced, and asks for its place again. Rows are read
-//! after that lock was taken, so a fold never begins from a row that somebody else is changing: an aggregate's events
-//! are all in one partition.
+//! then finds another `next`, changes no row, and rolls back: it is fenced, and asks for its places again. So it is when
+//! a generation was swapped for another one meanwhile: its places are gone. Rows are read after that lock was taken, so a
+//! fold never begins from a row that somebody else is changing: an aggregate's events are all in one partition.
 //!
-//! The group's consumer, the batch and the transaction are used by one thread, in turn. Kafka changes the assignment
-//! only while that thread polls, so never between the first and the last statement of a batch; records that were
-//! polled before a change are dropped, and read again by whoever owns them then.
+//! One thread polls and decodes; a task has the transaction, never more than one, since the next one begins when the one
+//! before has ended well. Kafka changes the assignment only while that thread polls, and no partition is given back
+//! before the transaction has ended (`kafka.rs`); records that were polled before a change are dropped, and read again by
+//! whoever owns them then. A batch that was decoded while the one before failed is dropped too.
 //!
-//! Against duplicates *within* the topic, the first event with a version wins (`rows.rs`).
+//! Against duplicates *within* the topic, the first event with a version wins (`rows.rs`). Only rows can judge that, so
+//! they write down what they pass over (`passed_over.rs`): SQL projections, whenever they come to an event, are given
+//! what its row was given. The event log has all. A topic whose rows aren't live isn't read.
+//!
+//! # A statement that PostgreSQL refuses
+//!
+//! It stops its SQL projection alone: its work since the last event that went well is rolled back to a savepoint, its
+//! place stays at the event, and its row in the catalog says why. It shows as degraded in readiness; the way back is a
+//! rebuild.
 //!
 //! # An event that can't be applied
 //!
@@ -39,11 +54,13 @@
 //! # Failures
 //!
 //! Anything that fails leaves through one door: the batch is dropped, the reason stands in readiness, and after a
-//! pause the tables are checked, the offsets read, and the consumer is set to them. That is also how a dropped schema
-//! comes back: no tables, so they are made; no offsets, so everything is read from the beginning.
+//! pause the tables are checked, the places read, and the consumer is set to them. That is also how a dropped schema or
+//! table comes back: no table, so a new generation is made; it has no places, so it is filled from the beginning. What
+//! others change in the catalog is noticed within a second.
 
 pub(crate) mod batch;
 mod commit;
+mod data;
 mod kafka;
 pub(crate) mod letters;
 mod log;

@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Map, Value as Json, json};
 use writ_model::{Event, Model, json_schema};
 
-use super::{Names, reference};
+use super::{Names, lists, reference};
 use crate::headers::IDEMPOTENCY_KEY_LIMIT;
 use crate::problem::{self, Kind, PROBLEM_JSON};
 
@@ -53,17 +53,7 @@ pub(super) fn add_model(model: &Model, schemas: &mut Map<String, Json>) {
     }
     schemas.insert(names.state(), state);
     schemas.insert(names.item(), item(&names));
-    schemas.insert(
-        names.list(),
-        json!({
-            "type": "object",
-            "required": ["items", "next"],
-            "properties": {
-                "items": { "type": "array", "items": reference("schemas", &names.item()) },
-                "next": { "type": ["string", "null"], "description": "Goes into `after` for the next page; null on the last." }
-            }
-        }),
-    );
+    schemas.insert(names.list(), lists::list(&reference("schemas", &names.item())));
     for command in model.commands.values() {
         schemas.insert(names.input(command), json_schema::of_input(command));
     }
@@ -81,7 +71,12 @@ fn item(names: &Names<'_>) -> Json {
             "version": version(),
             "state": reference("schemas", &names.state()),
             "created_at": { "type": "string", "format": "date-time" },
-            "updated_at": { "type": "string", "format": "date-time" }
+            "updated_at": { "type": "string", "format": "date-time" },
+            "expanded": {
+                "type": "object",
+                "description": "With `expand`: for each of the references the row that it leads to, or null.",
+                "additionalProperties": { "type": ["object", "null"] }
+            }
         }
     })
 }

@@ -2,11 +2,10 @@
 
 use http::StatusCode;
 use serde_json::{Map, Value as Json, json};
-use writ_model::{Command, Field, Model, Models, Type};
-use writ_projections::query::MAX_LIMIT;
+use writ_model::{Command, Model, Models};
 
 use super::components::{response_name, version};
-use super::{Names, examples, history, reference};
+use super::{Names, examples, history, lists, reference};
 
 /// Statuses of every command.
 const COMMAND_PROBLEMS: &[StatusCode] = &[
@@ -49,7 +48,7 @@ pub(super) fn add_paths(models: &Models, model: &Model, paths: &mut Map<String, 
     let name = &model.name;
     let key = model.key.as_ref().map_or_else(String::new, |key| format!(", or by its {key}"));
     let [as_of, diff] = history::of_the_past();
-    paths.insert(format!("/v1/{name}"), json!({ "get": list(model) }));
+    paths.insert(format!("/v1/{name}"), json!({ "get": lists::of_model(model) }));
     paths.insert(
         format!("/v1/{name}/{{id}}"),
         json!({
@@ -59,6 +58,8 @@ pub(super) fn add_paths(models: &Models, model: &Model, paths: &mut Map<String, 
                 "summary": format!("One {name} by its id{key}"),
                 "parameters": [
                     reference("parameters", "Id"),
+                    lists::fields(),
+                    lists::expand(model),
                     as_of,
                     diff,
                     reference("parameters", "IfNoneMatch"),
@@ -82,56 +83,6 @@ pub(super) fn add_paths(models: &Models, model: &Model, paths: &mut Map<String, 
         };
         paths.insert(path, json!({ "post": post(models, model, command) }));
     }
-}
-
-fn list(model: &Model) -> Json {
-    let fixed = [("id", false), ("version", true), ("created_at", true), ("updated_at", true)];
-    let mut parameters: Vec<_> = model.fields.values().filter_map(filter).collect();
-    parameters.extend(fixed.map(|(name, ordered)| filter_of(name, ordered)));
-    parameters.extend([
-        json!({
-            "name": "sort", "in": "query",
-            "description": "Field names separated by commas, `-` before a name for descending.",
-            "schema": { "type": "string" }
-        }),
-        json!({
-            "name": "limit", "in": "query", "description": "Most items of the page.",
-            "schema": { "type": "integer", "minimum": 1, "maximum": MAX_LIMIT }
-        }),
-        json!({
-            "name": "after", "in": "query",
-            "description": "The `next` of the page before, with the same filters and sort.",
-            "schema": { "type": "string" }
-        }),
-        reference("parameters", "Position"),
-    ]);
-    json!({
-        "operationId": format!("list_{}", model.name),
-        "tags": [model.name],
-        "summary": format!("A page of {} items", model.name),
-        "parameters": parameters,
-        "responses": responses(
-            [("200", success("The page.", &[], &reference("schemas", &Names(model).list())))],
-            QUERY_PROBLEMS,
-        ),
-    })
-}
-
-/// The filter on a field, if its values can be compared.
-fn filter(field: &Field) -> Option<Json> {
-    match field.ty {
-        Type::List { .. } | Type::Object(_) | Type::Json => None,
-        Type::Boolean | Type::Ref { .. } => Some(filter_of(&field.name, false)),
-        _ => Some(filter_of(&field.name, true)),
-    }
-}
-
-fn filter_of(name: &str, ordered: bool) -> Json {
-    let order = if ordered { ", `[lt]`, `[lte]`, `[gt]`, `[gte]`" } else { "" };
-    let description = format!(
-        "Equal to this value. Also `{name}[ne]`{order}, and `{name}[in]` with a list separated by commas."
-    );
-    json!({ "name": name, "in": "query", "description": description, "schema": { "type": "string" } })
 }
 
 fn post(models: &Models, model: &Model, command: &Command) -> Json {

@@ -44,3 +44,24 @@ async fn a_position_that_is_none_is_refused() {
         assert!(detail.contains(named), "{detail}");
     }
 }
+
+#[tokio::test]
+async fn an_unknown_projection_is_not_found() {
+    let server = Alone::new();
+    let detail = server.get("/v1/projections/daily").await.problem(404, "unknown-projection");
+    assert!(detail.contains("None is declared"), "{detail}");
+    let detail = server.get("/v1/projections/note").await.problem(404, "unknown-projection");
+    assert!(detail.contains("/v1/note"), "{detail}");
+    let detail = server.get("/v1/projections/event_log").await.problem(404, "unknown-projection");
+    assert!(detail.contains("/v1/events"), "{detail}");
+    server.get("/v1/projections").await.problem(503, "read-side-unavailable");
+}
+
+#[tokio::test]
+async fn an_export_without_postgres_is_refused_before_it_begins() {
+    let server = Alone::new();
+    server.get("/v1/note?format=csv").await.problem(503, "read-side-unavailable");
+    let got = server.get("/v1/note?format=csv&limit=5&count=true&format=ndjson").await;
+    got.problem(400, "invalid-query");
+    assert_eq!(got.errors(), ["/format repeated", "/limit not_exportable", "/count not_exportable"]);
+}

@@ -7,7 +7,7 @@ use writ_model::{Models, State, evolve};
 
 use super::Check;
 use crate::events::Event;
-use crate::rows::Rows;
+use crate::tables::Rows;
 
 /// The state of every aggregate, by model and id, folded as the projector and the decider fold it.
 pub(super) fn fold(events: &[Event], models: &Models) -> HashMap<(String, Uuid), State> {
@@ -23,7 +23,7 @@ pub(super) fn fold(events: &[Event], models: &Models) -> HashMap<(String, Uuid),
 }
 
 /// Every aggregate has its row, with the version and the fields of the fold, and there are no other rows.
-pub(crate) fn rows(events: &[Event], rows: &Rows, models: &Models) -> Check {
+pub(super) fn rows(events: &[Event], rows: &Rows, models: &Models) -> Check {
     let mut check =
         Check::new("The rows in PostgreSQL are the fold of the events in Kafka, versions included.");
     let states = fold(events, models);
@@ -57,7 +57,7 @@ mod tests {
 
     use super::*;
     use crate::checks::testing::{event, models};
-    use crate::rows::Row;
+    use crate::tables::Row;
 
     fn world() -> (Vec<Event>, Rows) {
         let text = |text: &str| Value::Text(text.to_owned());

@@ -11,6 +11,8 @@ use crate::history::{Acknowledged, Operation, Outcome, Request};
 pub(super) fn models() -> Models {
     let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.to_owned() };
     let sources = [
+        source("activity.yaml", include_str!("../../models/activity.yaml")),
+        source("flow.yaml", include_str!("../../models/flow.yaml")),
         source("account.yaml", include_str!("../../models/account.yaml")),
         source("register.yaml", include_str!("../../models/register.yaml")),
         source("member.yaml", include_str!("../../models/member.yaml")),
@@ -28,9 +30,13 @@ pub(super) fn event(model: &str, name: &str, aggregate: u128, version: u64, tag:
         id: id_of(tag),
         name: name.to_owned(),
         version,
+        type_name: format!("chaos.{model}.{name}"),
+        actor: None,
+        correlation: Some(tag.to_owned()),
         causation: Uuid::new_v5(&id_of(tag), b"command"),
         time: Timestamp(version.cast_signed()),
         fields: IndexMap::from([("tag".to_owned(), Value::Text(tag.to_owned()))]),
+        data: serde_json::json!({ "tag": tag }),
     }
 }
 

@@ -187,7 +187,7 @@ async fn parameters_that_make_no_sense_are_refused() {
         let answer = app.get(&format!("{path}?{query}")).await.problem(400, "invalid-query");
         assert_eq!(answer.pointers(), pointers, "{query}");
     }
-    let events = app.get("/v1/events?type=test.order.Payed&model=ordr&limit=0&sort=version").await;
+    let events = app.get("/v1/events?type=test.order.Payd&model=ordr&limit=0&sort=version").await;
     let events = events.problem(400, "invalid-query");
     assert_eq!(events.pointers(), ["/limit", "/model", "/sort", "/type"]);
     assert!(events.text.contains("did you mean `test.order.Paid`?"), "{}", events.text);

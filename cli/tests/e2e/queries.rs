@@ -256,3 +256,157 @@ async fn an_unchanged_row_is_not_sent_again() {
     let answer = client::send(client::with(request, &[("If-None-Match", "\"1\"")])).await.expect(304);
     assert_eq!(answer.text, "");
 }
+
+#[tokio::test]
+async fn a_list_shows_what_was_asked_for() {
+    let app = harness::shared(&SERVER).await;
+    let order = app.place_order().await;
+    let number = order.body["state"]["number"].as_str().unwrap();
+    let parameters =
+        [("number", number), ("fields", "number,status"), ("expand", "customer"), ("count", "true")];
+    let list = app.get_at(&client::query("/v1/order", &parameters), order.position()).await.expect(200);
+    let item = &list.body["items"][0];
+    assert_eq!(item["state"], json!({ "number": number, "status": order.body["state"]["status"] }));
+    assert_eq!(item["expanded"]["customer"]["id"], order.body["state"]["customer"]);
+    assert_eq!(list.body["count"], json!({ "value": 1, "exact": true }));
+
+    let one = format!("/v1/order/{}", order.id());
+    let row = app.get(&client::query(&one, &parameters[1..3])).await.expect(200);
+    assert_eq!(row.body["state"], item["state"]);
+    assert_eq!(row.body["expanded"], item["expanded"]);
+    app.get(&client::query(&one, &[("field", "number")])).await.problem(400, "invalid-query");
+
+    let csv =
+        app.get(&client::query("/v1/order", &[("number", number), ("fields", "number"), ("format", "csv")]));
+    let csv = csv.await.expect(200);
+    assert_eq!(csv.text, format!("number\r\n{number}\r\n"));
+    assert_eq!(csv.header("content-disposition"), "attachment; filename=\"order.csv\"");
+    assert!(csv.header("content-type").starts_with("text/csv"));
+    let request = app.request(reqwest::Method::GET, &client::query("/v1/order", &[("number", number)]));
+    let lines = client::send(client::with(request, &[("Accept", "application/x-ndjson")])).await.expect(200);
+    assert_eq!(serde_json::from_str::<Value>(&lines.text).unwrap()["id"], order.id());
+}
+
+/// Everything that could end a literal, a name, a pattern or a path, in every place of a query.
+#[tokio::test]
+async fn hostile_queries_are_answered_or_refused() {
+    let app = harness::shared(&SERVER).await;
+    let (group, position) = notes(&app, &[json!({ "title": "a" }), json!({ "title": "b" })]).await;
+    let long = "x".repeat(3000);
+    let deep = "a.".repeat(1000);
+    let hostile = [
+        "'",
+        "''",
+        "\"",
+        "\\",
+        "\\'",
+        "';--",
+        "; DROP SCHEMA writ CASCADE; --",
+        "$1",
+        "$$",
+        "%",
+        "_",
+        "%27",
+        "\0",
+        "\u{202e}\u{1f600}",
+        "[",
+        "]",
+        "[]",
+        "[eq]",
+        "a[b]c]",
+        ".",
+        "..",
+        "title.x",
+        "title..",
+        "/*",
+        "*/",
+        "(SELECT 1)",
+        "1e999",
+        "NaN",
+        "-",
+        ",",
+        ",,",
+        "title,title",
+        "null",
+        "{\"a\":\"\\u0000\"}",
+        "((&|!",
+        "\"",
+        &long,
+        &deep,
+    ];
+    let names = [
+        "title",
+        "title[ne]",
+        "title[in]",
+        "title[like]",
+        "title[ilike]",
+        "title[is_null]",
+        "title[contains]",
+        "stars",
+        "stars[gt]",
+        "weight",
+        "due",
+        "pinned",
+        "id",
+        "created_at[lt]",
+        "sort",
+        "limit",
+        "after",
+        "count",
+        "fields",
+        "expand",
+        "q",
+        "format",
+        "as_of",
+        "diff",
+    ];
+    let lists = [
+        "/v1/note",
+        "/v1/order",
+        "/v1/note/0190a1f3-7c2e-7b60-9d3c-5b1f0a9e4c11",
+        "/v1/projections/none",
+        "/v1/events",
+    ];
+    let queries = hostile
+        .iter()
+        .flat_map(|text| names.iter().map(move |name| (*name, *text)).chain([(*text, "1"), (*text, *text)]));
+    let mut refused = 0;
+    for (nth, (name, value)) in queries.enumerate() {
+        let path = client::query(lists[nth % lists.len()], &[(name, value)]);
+        let answer = app.get(&path).await;
+        assert!(matches!(answer.status, 200 | 400 | 404), "{path}: {} {}", answer.status, answer.text);
+        refused += usize::from(answer.status == 400);
+    }
+    assert!(refused > 100, "{refused}");
+    for path in [
+        "/v1/note?%",
+        "/v1/note?%ff=1",
+        "/v1/note?title=%zz",
+        "/v1/note?&&=&=",
+        "/v1/projections/%27%3B--",
+        "/v1/projections/a%2fb",
+    ] {
+        let status = app.get(path).await.status;
+        assert!(matches!(status, 200 | 400 | 404), "{path}: {status}");
+    }
+    let left = app.get_at(&client::query("/v1/note", &[("body", &group)]), &position).await.expect(200);
+    assert_eq!(left.body["items"].as_array().unwrap().len(), 2, "nothing was changed");
+}
+
+#[tokio::test]
+async fn projections_are_listed_with_their_states() {
+    let app = harness::shared(&SERVER).await;
+    let states = harness::eventually("the rows are live", async || {
+        let states = app.get("/v1/projections").await.expect(200);
+        let item =
+            states.body["items"].as_array().unwrap().iter().find(|item| item["name"] == "note").cloned();
+        item.filter(|item| item["state"] == "live")
+    })
+    .await;
+    assert_eq!(
+        (&states["kind"], &states["building"], &states["error"]),
+        (&json!("model"), &Value::Null, &Value::Null)
+    );
+    app.get("/v1/projections?x=1").await.problem(400, "invalid-query");
+    app.get("/v1/projections/note").await.problem(404, "unknown-projection");
+}

@@ -134,7 +134,7 @@ fn check_value(value: &[u8]) {
 fn check_query(text: &[u8]) -> Vec<(String, String)> {
     let Ok(parameters) = untrusted::query(text) else { return Vec::new() };
     for model in MODELS.models.values() {
-        if let Err(errors) = ListRequest::parse(model, &parameters) {
+        if let Err(errors) = ListRequest::parse((&*MODELS, &**model), &parameters) {
             assert!(errors.iter().all(|error| error.pointer.starts_with('/') && !error.detail.is_empty()));
         }
     }
@@ -145,10 +145,10 @@ fn check_query(text: &[u8]) -> Vec<(String, String)> {
 fn check_cursor(query: &[(String, String)], keys: &[u8]) {
     let Ok(keys) = std::str::from_utf8(keys) else { return };
     for model in MODELS.models.values() {
-        let Ok(request) = ListRequest::parse(model, query) else { continue };
+        let Ok(request) = ListRequest::parse((&*MODELS, &**model), query) else { continue };
         let mut next = query.to_vec();
         next.push(("after".to_owned(), request.cursor(keys)));
-        if ListRequest::parse(model, &next).is_ok() {
+        if ListRequest::parse((&*MODELS, &**model), &next).is_ok() {
             let keys = serde_json::from_str::<Json>(keys).expect("a cursor holds JSON");
             assert!(keys.is_array(), "a cursor has sort keys: {keys}");
         }

@@ -47,6 +47,15 @@ fn derive(models: &Models) {
             });
         }
     }
+    for projection in models.projections.values() {
+        assert!(!projection.key.is_empty() && !projection.statements.is_empty(), "{projection:?}");
+        for statement in &projection.statements {
+            assert_eq!(statement.pieces.len(), statement.parameters.len() + 1, "{statement:?}");
+            assert!(
+                models.get(&statement.model).is_some_and(|model| model.events.contains_key(&statement.event))
+            );
+        }
+    }
     #[cfg(feature = "server")]
     derive_for_server(models);
     let comparison = compare(models, &registered);
@@ -58,14 +67,19 @@ fn derive(models: &Models) {
 #[cfg(feature = "server")]
 fn derive_for_server(models: &Models) {
     let schema = writ_projections::tables::Schema::new("writ");
-    for model in models.models.values() {
-        let table = writ_projections::tables::Table::derive(&schema, model);
+    let of_models =
+        models.models.values().map(|model| writ_projections::tables::Table::derive(&schema, model));
+    let of_projections = models
+        .projections
+        .values()
+        .map(|projection| writ_projections::tables::Table::of_projection(&schema, projection));
+    for table in of_models.chain(of_projections) {
         assert!(!table.create().contains('\0'));
         let mut indexes: Vec<String> = table.create_indexes().into_iter().map(|(name, _)| name).collect();
         let count = indexes.len();
         indexes.sort_unstable();
         indexes.dedup();
-        assert_eq!(indexes.len(), count, "two indexes of {} have one name", model.name);
+        assert_eq!(indexes.len(), count, "two indexes have one name: {}", table.create());
     }
     writ_api::openapi::document(models);
 }

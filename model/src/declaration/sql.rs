@@ -2,27 +2,28 @@
 //!
 //! PostgreSQL has the last word on every statement, when the first event comes. What can be known before is said here: the
 //! statement is one, it writes and reads its own table only, and its outcome depends on nothing but that table and the
-//! event. The last two are what makes a rebuild right: it gives the same events in the same order, at another time, to an
-//! empty table.
+//! event. The last two are what makes a rebuild right: at another time it gives the same events, those of an aggregate
+//! in the same order, to an empty table.
 //!
 //! ```text
 //! text ─► tokens ─► pieces and parameters            (this file)
-//!             └───► syntax tree ─► rules.rs, functions.rs
+//!             └───► syntax tree ─► forms.rs, rules.rs (tables), columns.rs, functions.rs
 //! ```
 
 mod columns;
+mod forms;
 mod functions;
 mod rules;
 
 use std::ops::Range;
 
+use indexmap::IndexMap;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Whitespace};
 
 use super::Field;
 use super::report::{Hint, shown};
-use indexmap::IndexMap;
 
 /// Most bytes of a statement.
 const LONGEST: usize = 20_000;
@@ -84,14 +85,15 @@ pub(super) fn read(text: &str, target: &Target<'_>) -> Result<Cut, Vec<Fault>> {
     let statement =
         match Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens).parse_statements() {
             Ok(mut statements) if statements.len() == 1 => statements.swap_remove(0),
-            Ok(_) => return Err(vec![Fault::new(0..text.len(), "one statement is needed", FORMS)]),
+            Ok(_) => return Err(vec![Fault::new(0..text.len(), "one statement is needed", forms::HINT)]),
             Err(error) => return Err(vec![unparsed(text, &places, &cut, &error)]),
         };
+    if let Some((message, hint)) = forms::refused(&statement) {
+        return Err(vec![Fault::new(0..text.trim_end().len(), message, hint)]);
+    }
     let faults = rules::check(&statement, target, &places);
     if faults.is_empty() { Ok(cut) } else { Err(faults) }
 }
-
-const FORMS: &str = "write one INSERT, UPDATE, DELETE or MERGE";
 
 impl Fault {
     fn new(span: Range<usize>, message: impl Into<String>, hint: impl Into<Hint>) -> Fault {
@@ -134,7 +136,7 @@ fn single(places: &Places<'_>, mut tokens: Vec<TokenWithSpan>) -> Result<Vec<Tok
     let says =
         |token: &TokenWithSpan| !matches!(token.token, Token::Whitespace(_) | Token::SemiColon | Token::EOF);
     let Some(first) = tokens.iter().position(says) else {
-        return Err(vec![Fault::new(0..places.text.len(), "the statement is missing", FORMS)]);
+        return Err(vec![Fault::new(0..places.text.len(), "the statement is missing", forms::HINT)]);
     };
     let end = |token: &TokenWithSpan| token.token == Token::SemiColon;
     let Some(end) = tokens.iter().skip(first).position(end).map(|at| at + first) else { return Ok(tokens) };

@@ -40,6 +40,9 @@ pub struct Entry {
     pub passed_over: Option<String>,
 }
 
+/// What a fold takes of an event: its declaration and its typed fields.
+pub(super) type Typed<'a> = (&'a Event, Object);
+
 /// A fault of the schema: what the projector doesn't write.
 fn broken(what: &str) -> Error {
     Error::Failed(format!("the event log has {what}"))
@@ -50,7 +53,7 @@ impl Entry {
     pub(super) fn read<'a>(
         row: &PgRow,
         model: impl Fn(&str) -> Option<&'a Model>,
-    ) -> Result<(Entry, Option<(&'a Event, Object)>), Error> {
+    ) -> Result<(Entry, Option<Typed<'a>>), Error> {
         let (name, type_name): (String, String) = (row.try_get(1)?, row.try_get(5)?);
         let version: i64 = row.try_get(3)?;
         let data: String = row.try_get(11)?;
@@ -79,7 +82,7 @@ impl Entry {
     }
 }
 
-fn typed<'a>(model: Option<&'a Model>, type_name: &str, kept: &Json) -> Result<(&'a Event, Object), String> {
+fn typed<'a>(model: Option<&'a Model>, type_name: &str, kept: &Json) -> Result<Typed<'a>, String> {
     let model = model.ok_or("there is no such model any more")?;
     let event = model
         .events

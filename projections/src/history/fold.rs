@@ -18,7 +18,7 @@ use writ_model::diff::{Change, diff};
 use writ_model::{Event, Model, Object, State, Timestamp, evolve};
 
 use super::History;
-use super::entry::Entry;
+use super::entry::{Entry, Typed};
 use crate::query::{Error, bounded};
 
 /// Events of one statement.
@@ -250,7 +250,7 @@ struct Fold<'a> {
     model: &'a Model,
     id: Uuid,
     up_to: u64,
-    batch: vec::IntoIter<(Entry, Option<(&'a Event, Object)>)>,
+    batch: vec::IntoIter<(Entry, Option<Typed<'a>>)>,
     /// The last version that was given.
     version: u64,
     /// The log has no more than the batch.

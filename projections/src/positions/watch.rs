@@ -83,12 +83,12 @@ fn verdict(waiter: &Waiter, found: &HashMap<Key, Found>, asked: Instant) -> Opti
         .filter(|(awaited, place)| place.next <= awaited.position.offset)
         .peekable();
     let Some((first, at_first)) = late.peek() else { return Some(Ok(())) };
-    let timed_out = (waiter.deadline <= asked).then(|| Err(NotReached::TimedOut(of(first, at_first))));
+    let timed_out = (waiter.deadline <= asked).then(|| NotReached::TimedOut(of(first, at_first)));
     let stopped = late.find_map(|(awaited, place)| {
         let at = place.stopped_at.clone()?;
-        Some(Err(NotReached::Stopped { late: of(awaited, &place), at }))
+        Some(NotReached::Stopped { late: of(awaited, &place), at })
     });
-    stopped.or(timed_out)
+    stopped.or(timed_out).map(Err)
 }
 
 fn of(awaited: &Awaited, place: &Found) -> Late {

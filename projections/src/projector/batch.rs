@@ -164,7 +164,9 @@ impl Decoder {
             .ok_or_else(|| Undecodable::Type { model: model.name.clone(), type_name })?;
         let key = record.original.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
         let aggregate = key.and_then(|key| key.parse().ok()).ok_or(Undecodable::Key)?;
-        let (version, at) = (record.header(header::VERSION)?, record.header(header::TIME)?);
+        let (version, at): (u64, Timestamp) = (record.header(header::VERSION)?, record.header(header::TIME)?);
+        // No column holds a larger one.
+        i64::try_from(version).map_err(|_| Undecodable::Header(header::VERSION))?;
         let id = record.header(header::ID)?;
         let value = record.original.value.as_deref().unwrap_or_default();
         let (schema, datum) = unframe(value).ok_or(Undecodable::Frame)?;

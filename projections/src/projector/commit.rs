@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::batch::{Decoded, Place};
 use super::letters::{Cause, Composed, Letters};
+use super::log::Lines;
 use super::offsets::{Moves, Offsets};
 use super::passed_over::{PassedOver, Reason, Spot};
 use super::target::{self, Applied, Passed, Target, Work};
@@ -29,6 +30,8 @@ pub(super) struct Batch {
     pub(super) moves: Moves,
     /// In the order of their partitions.
     pub(super) events: BTreeMap<Place, Vec<Decoded>>,
+    /// What is appended to the event log.
+    pub(super) lines: Lines,
     /// Of those that are no events, if the rows come to them for the first time.
     pub(super) letters: Vec<Composed>,
     /// Where those stand.
@@ -37,7 +40,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// The events that are new to a target.
-    fn of(&self, target: &Target) -> Vec<&Decoded> {
+    pub(super) fn of(&self, target: &Target) -> Vec<&Decoded> {
         let mut events = Vec::new();
         for ((generation, place), (old, _)) in &self.moves {
             if generation == target.generation()
@@ -50,7 +53,7 @@ impl Batch {
     }
 
     /// From where to where a target is moved in each partition.
-    fn ranges(&self, target: &Target) -> impl Iterator<Item = (Place, i64, i64)> {
+    pub(super) fn ranges(&self, target: &Target) -> impl Iterator<Item = (Place, i64, i64)> {
         let of_target = self.moves.iter().filter(|((generation, _), _)| generation == target.generation());
         of_target.map(|((_, place), (old, new))| (place.clone(), *old, *new))
     }
@@ -143,8 +146,8 @@ impl Writer {
         }
         let healed: Vec<&Decoded> = healed.iter().filter_map(|spot| batch.find(spot)).collect();
         for target in of(|work| matches!(work, Work::Log(_))) {
-            target.apply(&mut transaction, &batch.of(target)).await?;
             if let Work::Log(log) = target.work() {
+                log.write(&mut transaction, &batch.of(target), &batch.lines).await?;
                 for event in behind(&healed, batch, target) {
                     log.complete(&mut transaction, event).await?;
                 }

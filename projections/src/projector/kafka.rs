@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -25,9 +25,29 @@ struct Notes {
     complaint: Option<String>,
 }
 
+/// Whether a transaction is under way.
+#[derive(Debug, Default)]
+struct Work {
+    is_busy: Mutex<bool>,
+    ended: Condvar,
+}
+
+/// Until it is dropped, a transaction is under way.
+pub(super) struct Busy {
+    work: Arc<Work>,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        *self.work.is_busy.lock() = false;
+        self.work.ended.notify_all();
+    }
+}
+
 /// Serves the callbacks, on the thread that polls.
 struct Context {
     notes: Arc<Mutex<Notes>>,
+    work: Arc<Work>,
 }
 
 impl ClientContext for Context {}
@@ -35,6 +55,10 @@ impl ClientContext for Context {}
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if !matches!(rebalance, Rebalance::Assign(_)) {
+            // The group gives our partitions to nobody before this returns, unless it believes that we are gone. The
+            // transaction has a limit of its own.
+            let mut is_busy = self.work.is_busy.lock();
+            self.work.ended.wait_while(&mut is_busy, |is_busy| *is_busy);
             self.notes.lock().assigned = Some(Vec::new());
         }
     }
@@ -71,6 +95,7 @@ pub(super) enum Polled {
 pub(super) struct Consumer {
     inner: BaseConsumer<Context>,
     notes: Arc<Mutex<Notes>>,
+    work: Arc<Work>,
     topics: Vec<String>,
 }
 
@@ -91,8 +116,15 @@ impl Consumer {
             .set("session.timeout.ms", "6000")
             .set("heartbeat.interval.ms", "1000")
             .set("queued.max.messages.kbytes", "32768");
-        let inner = config.create_with_context(Context { notes: notes.clone() })?;
-        Ok(Consumer { inner, notes, topics })
+        let work = Arc::new(Work::default());
+        let context = Context { notes: notes.clone(), work: work.clone() };
+        Ok(Consumer { inner: config.create_with_context(context)?, notes, work, topics })
+    }
+
+    /// A transaction begins: no partition is given back before its end.
+    pub(super) fn busy(&self) -> Busy {
+        *self.work.is_busy.lock() = true;
+        Busy { work: self.work.clone() }
     }
 
     /// The first topic that Kafka doesn't have yet. Errors: Kafka doesn't answer.

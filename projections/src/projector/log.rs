@@ -1,29 +1,37 @@
-//! The event log: every event of every model, appended with `COPY`.
+//! The event log: every event of every model, appended with `COPY`; a few with `INSERT`.
+//!
+//! `COPY` ends with a message of its own, which the system's TCP holds back until the server has acknowledged the data
+//! before it, and the server takes some 40 ms for that (Nagle's algorithm and delayed acknowledgements; the driver offers no
+//! way around). Among many events that is little. But whoever waits for one event would wait all of it.
 //!
 //! It is partitioned by month. A partition is made when the first event of its month comes: as a table of its own, which
 //! is then attached, so that neither readers nor the other projectors wait for more than a moment. Whoever makes one holds
 //! an advisory lock until its transaction ends; another projector waits for it there, and then finds the partition.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::io::{self, Write as _};
 
 use parking_lot::Mutex;
 use sqlx::{AssertSqlSafe, PgConnection};
 use writ_model::Timestamp;
-use writ_model::value::stored_to_json;
 
 use super::batch::Decoded;
+use super::data::Data;
 use crate::tables::{EVENT_LOG, Schema, fnv1a, literal, quote};
 
 /// In the order of the table.
 const COLUMNS: &str = "time, model, aggregate_id, version, id, type, actor, correlation_id, causation_id, partition, \
                        \"offset\", data";
 
+/// Up to so many events are inserted: their statement takes less time than the end of a `COPY`.
+const FEW: usize = 500;
+
 /// The table `event_log`.
 #[derive(Debug)]
 pub(crate) struct Log {
     schema: Schema,
     copy: String,
+    insert: String,
     /// The months whose partitions are known to be there. Emptied by whoever finds that one isn't.
     months: Mutex<BTreeSet<Month>>,
 }
@@ -32,7 +40,14 @@ impl Log {
     /// That of `schema`.
     pub(crate) fn new(schema: &Schema) -> Log {
         let copy = format!("COPY {} ({COLUMNS}) FROM STDIN", schema.table(EVENT_LOG));
-        Log { schema: schema.clone(), copy, months: Mutex::default() }
+        let insert = format!(
+            "INSERT INTO {} ({COLUMNS}) SELECT time::timestamptz, model, aggregate_id, version::bigint, id, type, actor, \
+             correlation_id, causation_id, partition, \"offset\", data::json FROM UNNEST($1::text[], $2::text[], \
+             $3::uuid[], $4::text[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], $10::integer[], \
+             $11::bigint[], $12::text[]) AS new ({COLUMNS})",
+            schema.table(EVENT_LOG)
+        );
+        Log { schema: schema.clone(), copy, insert, months: Mutex::default() }
     }
 
     /// Appends all of them.
@@ -41,20 +56,58 @@ impl Log {
         connection: &mut PgConnection,
         events: &[&Decoded],
     ) -> Result<(), sqlx::Error> {
-        let mut months: BTreeSet<Month> = events.iter().map(|event| Month::of(event.at)).collect();
-        months.retain(|month| !self.months.lock().contains(month));
-        for month in &months {
+        self.write(connection, events, &Lines::of(events)).await
+    }
+
+    /// Appends events whose `lines` were prepared.
+    pub(super) async fn write(
+        &self,
+        connection: &mut PgConnection,
+        events: &[&Decoded],
+        lines: &Lines,
+    ) -> Result<(), sqlx::Error> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let known = self.months.lock().clone();
+        let new: Vec<Month> = lines.months.difference(&known).copied().collect();
+        for month in &new {
             self.make(connection, *month).await?;
         }
-        let mut text = String::with_capacity(events.len() * 512);
-        for event in events {
-            line(&mut text, event);
+        if lines.text.is_empty() {
+            self.insert(connection, events).await?;
+        } else {
+            let mut copy = connection.copy_in_raw(&self.copy).await?;
+            copy.send(lines.text.as_slice()).await?;
+            copy.finish().await?;
         }
-        let mut copy = connection.copy_in_raw(&self.copy).await?;
-        copy.send(text.as_bytes()).await?;
-        copy.finish().await?;
         // Only now: if this transaction fails, the partitions are gone with it. If the commit fails, all is placed anew.
-        self.months.lock().extend(months);
+        self.months.lock().extend(new);
+        Ok(())
+    }
+
+    async fn insert(&self, connection: &mut PgConnection, events: &[&Decoded]) -> Result<(), sqlx::Error> {
+        let texts = |read: &dyn Fn(&Decoded) -> String| -> Vec<String> {
+            events.iter().map(|event| read(event)).collect()
+        };
+        let optional = |read: &dyn for<'a> Fn(&'a Decoded) -> Option<&'a str>| -> Vec<Option<String>> {
+            events.iter().map(|event| read(event).map(str::to_owned)).collect()
+        };
+        sqlx::query(AssertSqlSafe(self.insert.as_str()))
+            .bind(texts(&|event| event.at.to_string()))
+            .bind(texts(&|event| event.model.name.clone()))
+            .bind(events.iter().map(|event| event.aggregate).collect::<Vec<_>>())
+            .bind(texts(&|event| event.version.to_string()))
+            .bind(events.iter().map(|event| event.id).collect::<Vec<_>>())
+            .bind(texts(&|event| event.event().type_name.clone()))
+            .bind(optional(&|event| event.actor()))
+            .bind(optional(&|event| event.correlation_id()))
+            .bind(optional(&|event| event.causation_id()))
+            .bind(events.iter().map(|event| event.record.place.partition).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| event.record.offset).collect::<Vec<_>>())
+            .bind(texts(&|event| data(event)))
+            .execute(connection)
+            .await?;
         Ok(())
     }
 
@@ -174,42 +227,75 @@ impl Month {
     }
 }
 
-/// An event as a line of `COPY`'s text format.
-fn line(out: &mut String, event: &Decoded) {
-    let declared = event.event();
-    let data = stored_to_json(&declared.fields, &event.fields).to_string();
-    let _ = write!(
-        out,
-        "{}\t{}\t{}\t{}\t{}\t",
-        event.at, event.model.name, event.aggregate, event.version, event.id
-    );
-    escape(out, &declared.type_name);
-    for optional in [event.actor(), event.correlation_id(), event.causation_id()] {
-        out.push('\t');
-        match optional {
-            Some(text) => escape(out, text),
-            None => out.push_str("\\N"),
-        }
-    }
-    let _ = write!(out, "\t{}\t{}\t", event.record.place.partition, event.record.offset);
-    escape(out, &data);
-    out.push('\n');
+fn data(event: &Decoded) -> String {
+    let data = Data { fields: &event.event().fields, object: &event.fields };
+    serde_json::to_string(&data).expect("invariant: every value has a JSON form")
 }
 
-/// What ends a column or a line, and the sign that escapes them.
-fn escape(out: &mut String, text: &str) {
-    let mut rest = text;
-    while let Some(index) = rest.find(['\\', '\t', '\n', '\r']) {
-        out.push_str(&rest[..index]);
-        out.push_str(match rest.as_bytes()[index] {
-            b'\t' => "\\t",
-            b'\n' => "\\n",
-            b'\r' => "\\r",
-            _ => "\\\\",
-        });
-        rest = &rest[index + 1..];
+/// Events as `COPY`'s text format has them; without text if they are [`FEW`].
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    months: BTreeSet<Month>,
+    text: Vec<u8>,
+}
+
+impl Lines {
+    pub(super) fn of(events: &[&Decoded]) -> Lines {
+        let mut lines = Lines::default();
+        lines.months.extend(events.iter().map(|event| Month::of(event.at)));
+        if events.len() <= FEW {
+            return lines;
+        }
+        lines.text.reserve(events.len() * 512);
+        for event in events {
+            lines.push(event).expect("invariant: writing to memory doesn't fail, and every value has a JSON form");
+        }
+        lines
     }
-    out.push_str(rest);
+
+    fn push(&mut self, event: &Decoded) -> io::Result<()> {
+        let declared = event.event();
+        let out = &mut self.text;
+        write!(out, "{}\t{}\t{}\t", event.at, event.model.name, event.aggregate)?;
+        write!(out, "{}\t{}\t", event.version, event.id)?;
+        Escaped(out).write_all(declared.type_name.as_bytes())?;
+        for optional in [event.actor(), event.correlation_id(), event.causation_id()] {
+            out.push(b'\t');
+            match optional {
+                Some(text) => Escaped(out).write_all(text.as_bytes())?,
+                None => out.extend_from_slice(b"\\N"),
+            }
+        }
+        write!(out, "\t{}\t{}\t", event.record.place.partition, event.record.offset)?;
+        serde_json::to_writer(Escaped(out), &Data { fields: &declared.fields, object: &event.fields })?;
+        out.push(b'\n');
+        Ok(())
+    }
+}
+
+/// Escapes what ends a column or a line, and the sign that escapes.
+struct Escaped<'a>(&'a mut Vec<u8>);
+
+impl io::Write for Escaped<'_> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let mut rest = text;
+        while let Some(index) = rest.iter().position(|byte| matches!(byte, b'\\' | b'\t' | b'\n' | b'\r')) {
+            self.0.extend_from_slice(&rest[..index]);
+            self.0.extend_from_slice(match rest[index] {
+                b'\t' => b"\\t",
+                b'\n' => b"\\n",
+                b'\r' => b"\\r",
+                _ => b"\\\\",
+            });
+            rest = &rest[index + 1..];
+        }
+        self.0.extend_from_slice(rest);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -239,8 +325,9 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_escaped_is_one_column_and_reads_back(text in "[\\\\\t\n\r.Na-z\u{0}-\u{1f}é😀]{0,40}") {
-            let mut escaped = String::new();
-            escape(&mut escaped, &text);
+            let mut escaped = Vec::new();
+            Escaped(&mut escaped).write_all(text.as_bytes()).unwrap();
+            let escaped = String::from_utf8(escaped).unwrap();
             prop_assert!(!escaped.contains(['\t', '\n', '\r']));
             prop_assert!(escaped != "\\N" && escaped != "\\.");
             prop_assert_eq!(read(&escaped), text);

@@ -7,6 +7,7 @@ use super::batch::{self, Decoder, Place, Record};
 use super::commit::Batch;
 use super::kafka::{Consumer, Polled};
 use super::letters::{Cause, Letters};
+use super::log::Lines;
 use super::target::{Target, Work};
 use super::work::{Error, FIRST_PAUSE, LONGEST_PAUSE, POLL};
 
@@ -128,6 +129,10 @@ impl Reader {
                 let reading = (targets[*target].generation().clone(), place.clone());
                 batch.moves.insert(reading, (*next, end));
             }
+        }
+        // Here, and not in the transaction: that is waiting for PostgreSQL most of its time.
+        for log in targets.iter().filter(|target| matches!(target.work(), Work::Log(_))) {
+            batch.lines = Lines::of(&batch.of(log));
         }
         batch
     }

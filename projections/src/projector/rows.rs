@@ -3,13 +3,14 @@
 //! **First wins by (aggregate id, version)**: an event whose version the row has already is skipped and counted. One
 //! whose version is beyond the row's next one is a [`Gap`], which the caller sends to the dead letters. Both are passed over.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use uuid::Uuid;
 use writ_model::value::stored_from_json;
-use writ_model::{Model, State, Timestamp, evolve};
+use writ_model::{Model, State, Timestamp, Value, evolve};
 
 use super::batch::Decoded;
 use super::target::{Applied, Error, Passed};
@@ -111,17 +112,23 @@ impl Rows {
         states: &HashMap<Uuid, State>,
     ) -> Result<(), Error> {
         let of = |id: &Uuid| states.get(id).expect("invariant: every changed aggregate has a state");
-        let each = |read: &dyn Fn(&State) -> Option<String>| -> Vec<Option<String>> {
-            ids.iter().map(|id| read(of(id))).collect()
+        let states: Vec<&State> = ids.iter().map(of).collect();
+        // A version is at most the number of events, which Kafka counts with 63 bits.
+        let versions: Vec<i64> = states.iter().map(|state| state.version.cast_signed()).collect();
+        let deleted: Vec<bool> = states.iter().map(|state| state.deleted).collect();
+        let times = |time: fn(&State) -> Timestamp| -> Vec<String> {
+            states.iter().map(|state| time(state).to_string()).collect()
         };
         let mut statement = sqlx::query(AssertSqlSafe(self.upsert.as_str()))
             .bind(ids)
-            .bind(each(&|state| Some(state.version.to_string())))
-            .bind(each(&|state| Some(state.deleted.to_string())))
-            .bind(each(&|state| Some(state.created_at.to_string())))
-            .bind(each(&|state| Some(state.updated_at.to_string())));
+            .bind(versions)
+            .bind(deleted)
+            .bind(times(|state| state.created_at))
+            .bind(times(|state| state.updated_at));
         for column in &self.table.columns {
-            statement = statement.bind(each(&|state| state.fields.get(&column.field).and_then(text)));
+            let cells: Vec<Option<Cow<'_, str>>> =
+                states.iter().map(|state| state.fields.get(&column.field).and_then(cell)).collect();
+            statement = statement.bind(cells);
         }
         statement.execute(connection).await?;
         Ok(())
@@ -155,7 +162,10 @@ fn upsert(table: &Table) -> String {
     };
     let names = join(&|_, (name, _)| name.clone());
     let values = join(&|index, (_, ty)| format!("c{index}::{ty}"));
-    let arrays = join(&|index, _| format!("${}::{}[]", index + 1, if index == 0 { "uuid" } else { "text" }));
+    let arrays = join(&|index, _| {
+        let ty = ["uuid", "bigint", "boolean"].get(index).unwrap_or(&"text");
+        format!("${}::{ty}[]", index + 1)
+    });
     let aliases = join(&|index, _| format!("c{index}"));
     let updates: Vec<String> =
         columns.iter().skip(1).map(|(name, _)| format!("{name} = EXCLUDED.{name}")).collect();
@@ -165,6 +175,14 @@ fn upsert(table: &Table) -> String {
         table.qualified,
         updates.join(", ")
     )
+}
+
+/// The text of a value, without a copy if it is one.
+fn cell(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::Text(text) => Some(Cow::Borrowed(text)),
+        other => text(other).map(Cow::Owned),
+    }
 }
 
 fn skipped(decoded: &Decoded, next: u64) {

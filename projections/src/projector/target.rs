@@ -10,7 +10,7 @@ use writ_producers::topics::Topics;
 use super::batch::{Decoded, Place};
 use super::log::Log;
 use super::rows::{Gap, Rows};
-use super::statements::Statements;
+use super::statements::{Failed, Statements, is_refused};
 use crate::catalog::Generation;
 use crate::declared::Declaration;
 use crate::tables::{Schema, Table};
@@ -116,11 +116,6 @@ impl Target {
         &self.table
     }
 
-    /// The topics whose events it is given.
-    pub(crate) fn topics(&self) -> &[Arc<str>] {
-        &self.topics
-    }
-
     /// Whether it is given the events of this partition.
     pub(crate) fn reads(&self, place: &Place) -> bool {
         self.topics.contains(&place.topic)
@@ -146,30 +141,13 @@ impl Target {
             Work::Rows(rows) => return rows.apply(connection, events).await,
             Work::Log(log) => log.append(connection, events).await?,
             Work::Statements(statements) => {
-                for (index, event) in events.iter().enumerate() {
-                    let applied = statements.apply(connection, event).await;
-                    applied.map_err(|source| match is_refused(&source) {
-                        true => Error::Statement { index, source },
-                        false => Error::Database(source),
-                    })?;
-                }
+                let applied = statements.apply_all(connection, events).await;
+                applied.map_err(|Failed { index, error }| match is_refused(&error) {
+                    true => Error::Statement { index, source: error },
+                    false => Error::Database(error),
+                })?;
             }
         }
         Ok(Applied { count, passed: Vec::new() })
-    }
-}
-
-/// Whether a statement of the product's own is to blame, and not the state of PostgreSQL.
-fn is_refused(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            // Connection, authorization, resources, rollback (deadlock), object in use, operator, system. A statement that
-            // takes too long is cancelled as an operator would, and is to blame.
-            let is_passing =
-                ["08", "28", "53", "40", "55", "57", "58"].iter().any(|class| code.starts_with(class));
-            !is_passing || code == "57014"
-        }),
-        sqlx::Error::Encode(_) => true,
-        _ => false,
     }
 }

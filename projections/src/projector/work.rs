@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sqlx::Connection as _;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use writ_model::Models;
 use writ_producers::kafka::Options as KafkaOptions;
@@ -15,7 +16,7 @@ use writ_producers::registry::Registry;
 use writ_producers::topics::Topics;
 
 use super::batch::{Decoder, Place};
-use super::commit::Writer;
+use super::commit::{Batch, Writer};
 use super::kafka::Consumer;
 use super::letters::Letters;
 use super::offsets::{Places, Reading};
@@ -63,8 +64,18 @@ pub(super) enum Error {
     Moved,
     #[error("PostgreSQL doesn't answer within {} s", TRANSACTION_LIMIT.as_secs())]
     TimedOut,
+    #[error("applying a batch panicked; the log has the message")]
+    Panicked,
     #[error("stopped")]
     Cancelled,
+}
+
+/// A batch that PostgreSQL is at work on.
+struct Flight {
+    task: JoinHandle<Result<bool, Error>>,
+    begun: Instant,
+    /// Where it leaves each partition.
+    ends: BTreeMap<Place, i64>,
 }
 
 pub(super) struct Projector {
@@ -73,7 +84,7 @@ pub(super) struct Projector {
     models: Arc<Models>,
     topics: Topics,
     declared: Vec<Declaration>,
-    writer: Writer,
+    writer: Arc<Writer>,
     reader: Reader,
     cancel: CancellationToken,
     readiness: watch::Sender<Readiness>,
@@ -84,11 +95,13 @@ pub(super) struct Projector {
     /// The catalog, as PostgreSQL has it.
     entries: Vec<Entry>,
     /// The live projections that this process can serve, in the order in which they are given an event.
-    targets: Vec<Target>,
+    targets: Arc<Vec<Target>>,
     /// The partitions that are ours.
     assigned: Vec<Place>,
-    /// Those that are read, with the next offsets as PostgreSQL has them. Empty until it was asked.
+    /// Those that are read, with the next offsets as PostgreSQL has them once `flight` has ended. Empty until it was asked.
     lanes: Lanes,
+    /// The transaction that is under way.
+    flight: Option<Flight>,
     joined: bool,
     /// The group has given us an assignment, maybe an empty one.
     has_assignment: bool,
@@ -118,7 +131,12 @@ impl Projector {
         let is_idle = models.models.is_empty();
         Ok(Projector {
             runtime: Handle::current(),
-            writer: Writer::new(projector_pool(options)?, &schema, letters, cache.map(Announcer::new)),
+            writer: Arc::new(Writer::new(
+                projector_pool(options)?,
+                &schema,
+                letters,
+                cache.map(Announcer::new),
+            )),
             reader: Reader::new(Consumer::new(kafka, names)?, decoder),
             declared: Declaration::all(&models),
             schema,
@@ -129,9 +147,10 @@ impl Projector {
             changed: Changed::Rebuild,
             unfit: Unfit::new(),
             entries: Vec::new(),
-            targets: Vec::new(),
+            targets: Arc::default(),
             assigned: Vec::new(),
             lanes: Lanes::new(),
+            flight: None,
             joined: is_idle,
             has_assignment: is_idle,
             unplaced: true,
@@ -150,6 +169,9 @@ impl Projector {
                 Err(error) => self.recover(&error),
             }
         }
+        if let Err(error) = self.land() {
+            tracing::debug!(error = %error, "the last batch was not applied");
+        }
         self.hint();
         let closing = async { tokio::time::timeout(CLOSE_LIMIT, self.writer.pool.close()).await };
         if self.runtime.block_on(closing).is_err() {
@@ -165,19 +187,25 @@ impl Projector {
             self.unplaced = true;
         }
         if self.unplaced || self.reader.is_due() {
+            self.land()?;
             self.place()?;
         }
+        // While PostgreSQL works on the batch before.
         let records = self.reader.collect(&self.lanes)?;
         if !records.is_empty() {
             let (lanes, targets) = (&self.lanes, &self.targets);
             let decode = self.reader.decode(records, lanes, targets, &self.writer.letters);
             let batch = wait(&self.runtime, &self.cancel, async { Ok(decode.await) })?;
-            if !batch.moves.is_empty() {
-                self.apply(&batch)?;
+            self.land()?;
+            // If a projection was stopped, the batch is of the targets of before: it is read again.
+            if !self.unplaced && !batch.moves.is_empty() {
+                self.start(batch);
             }
-            self.pause = FIRST_PAUSE;
+        } else if self.flight.as_ref().is_some_and(|flight| flight.task.is_finished()) {
+            self.land()?;
         }
         if self.looked.elapsed() >= LOOK {
+            self.land()?;
             self.look()?;
             self.pause = FIRST_PAUSE;
         }
@@ -208,7 +236,7 @@ impl Projector {
             let (entries, targets, places) = self.wait(self.load())?;
             self.lanes = lanes(&targets, &places);
             self.reader.set(&self.lanes)?;
-            (self.entries, self.targets) = (entries, targets);
+            (self.entries, self.targets) = (entries, Arc::new(targets));
             // Others have written meanwhile, or what we wrote last was committed or not.
             self.writer.announcer.iter().for_each(Announcer::doubt);
             self.tell_cache()?;
@@ -242,23 +270,42 @@ impl Projector {
         Ok((entries, targets, places))
     }
 
-    fn apply(&mut self, batch: &super::commit::Batch) -> Result<(), Error> {
-        let begun = Instant::now();
-        let is_stopped = self.wait(async {
-            let apply = self.writer.apply(&self.targets, batch);
-            tokio::time::timeout(TRANSACTION_LIMIT, apply).await.map_err(|_| Error::TimedOut)?
-        })?;
-        ::metrics::histogram!(metrics::BATCH_DURATION_SECONDS).record(begun.elapsed().as_secs_f64());
-        let indexes: BTreeMap<_, usize> =
-            self.targets.iter().enumerate().map(|(index, target)| (target.generation(), index)).collect();
-        for ((generation, place), (_, new)) in &batch.moves {
-            if let (Some(lane), Some(index)) = (self.lanes.get_mut(place), indexes.get(generation)) {
-                lane.insert(*index, *new);
-                self.reader.pass(place, *new);
+    /// Begins the transaction of a batch. There is never more than one.
+    fn start(&mut self, batch: Batch) {
+        let mut ends = BTreeMap::new();
+        for (index, target) in self.targets.iter().enumerate() {
+            for (place, _, new) in batch.ranges(target) {
+                if let Some(lane) = self.lanes.get_mut(&place) {
+                    lane.insert(index, new);
+                }
+                ends.insert(place, new);
             }
+        }
+        let (writer, targets, cancel) = (self.writer.clone(), self.targets.clone(), self.cancel.clone());
+        let busy = self.reader.consumer.busy();
+        let task = self.runtime.spawn(async move {
+            let _busy = busy;
+            let apply = tokio::time::timeout(TRANSACTION_LIMIT, writer.apply(&targets, &batch));
+            tokio::select! {
+                outcome = apply => outcome.map_err(|_| Error::TimedOut)?,
+                () = cancel.cancelled() => Err(Error::Cancelled),
+            }
+        });
+        self.flight = Some(Flight { task, begun: Instant::now(), ends });
+    }
+
+    /// Waits for the end of the transaction that is under way.
+    fn land(&mut self) -> Result<(), Error> {
+        let Some(flight) = self.flight.take() else { return Ok(()) };
+        let is_stopped = self.runtime.block_on(flight.task).unwrap_or(Err(Error::Panicked))?;
+        let took = flight.begun.elapsed().as_secs_f64();
+        ::metrics::histogram!(metrics::BATCH_DURATION_SECONDS).record(took);
+        for (place, end) in &flight.ends {
+            self.reader.pass(place, *end);
         }
         self.unplaced |= is_stopped;
         self.hinted = false;
+        self.pause = FIRST_PAUSE;
         Ok(())
     }
 
@@ -320,6 +367,8 @@ impl Projector {
 
     /// The one way out of every failure.
     fn recover(&mut self, error: &Error) {
+        // Whatever becomes of it, PostgreSQL is asked.
+        let _ = self.land();
         self.unplaced = true;
         self.lanes.clear();
         tracing::warn!(error = %error, "the projector starts over from PostgreSQL's offsets");

@@ -1,6 +1,8 @@
 //! Queries that may be answered by the cache: plain rows and plain pages. What [`crate::cache`] has is used before anybody
 //! waits for a position; what PostgreSQL answers goes there with the places of its snapshot.
 
+use std::sync::OnceLock;
+
 use serde::de::DeserializeOwned;
 use serde_json::value::to_raw_value;
 use sqlx::{QueryBuilder, Row as _};
@@ -109,16 +111,16 @@ impl Queries {
         }
         let view = self.view_of(model.into());
         let columns = format!("{}, {}", self.columns(&view, &request.shown), self.places(model));
-        let places = std::cell::RefCell::new(None);
+        let places = OnceLock::new();
         let page = self
             .page(&view, request, &columns, |row| {
-                if places.borrow().is_none() {
-                    *places.borrow_mut() = row.try_get(PLACES)?;
-                }
+                // The same in every row.
+                let of_row = row.try_get::<Option<String>, _>(PLACES)?;
+                places.get_or_init(|| of_row);
                 read(row)
             })
             .await?;
-        keep.keep(places.into_inner(), &page).await;
+        keep.keep(places.into_inner().flatten(), &page).await;
         Ok(page)
     }
 

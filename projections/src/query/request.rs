@@ -15,7 +15,7 @@ const DEFAULT_LIMIT: usize = 50;
 pub const MAX_LIMIT: usize = 1000;
 /// Most filters: the statement's size is bounded.
 const MAX_FILTERS: usize = 32;
-/// Parameters that are no filters. A field of such a name is filtered by as `count[eq]=…`.
+/// Parameters that are no filters. The model language keeps fields from having these names.
 pub(super) const RESERVED: [&str; 8] = ["sort", "limit", "after", "count", "fields", "expand", "q", "format"];
 
 /// A code and a sentence.
@@ -127,6 +127,11 @@ impl ListRequest {
         fnv1a(serde_json::json!([subject.name, filters, sort, words]).to_string().as_bytes())
     }
 
+    /// Whether what it shows depends on other rows than those of its model.
+    pub fn expands(&self) -> bool {
+        self.shown.expands()
+    }
+
     /// The cursor of a row with these sort keys, a JSON array: for the fuzz targets, which can't guess its fingerprint.
     #[doc(hidden)]
     pub fn cursor(&self, values: &str) -> String {
@@ -135,6 +140,11 @@ impl ListRequest {
 }
 
 impl Shown {
+    /// Whether rows of other models are part of it.
+    pub fn expands(&self) -> bool {
+        !self.expand.is_empty()
+    }
+
     /// Reads the parameters of a query for one row: `fields` and `expand`. Errors: as [`ListRequest::parse`].
     pub fn parse<'a>(
         subject: impl Into<Subject<'a>>,

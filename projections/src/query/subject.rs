@@ -147,6 +147,11 @@ fn json(text: &str) -> Result<serde_json::Value, String> {
 }
 
 impl<'a> Subject<'a> {
+    /// The name of the model or the projection.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
     pub(super) fn table(&self, schema: &Schema) -> Table {
         match self.kind {
             Asked::Model(model, _) => Table::derive(schema, model),

@@ -74,8 +74,6 @@ impl Column {
 /// The table of a model or of an SQL projection.
 #[derive(Debug, Clone)]
 pub struct Table {
-    /// The name of the model or the projection.
-    pub(crate) model: String,
     /// The table's name, not qualified.
     pub(crate) name: String,
     /// Schema and name as an identifier.
@@ -86,7 +84,6 @@ pub struct Table {
     pub(crate) key: Vec<String>,
     /// It has the [`FIXED`] columns: it is a model's.
     pub(crate) is_model: bool,
-    /// The columns that `q=` searches.
     indexes: Vec<Index>,
 }
 
@@ -95,7 +92,6 @@ impl Table {
     pub fn derive(schema: &Schema, model: &Model) -> Table {
         let name = name::table(&model.name);
         Table {
-            model: model.name.clone(),
             qualified: schema.table(&name),
             name,
             columns: model.fields.values().map(Column::of).collect(),
@@ -110,7 +106,6 @@ impl Table {
     pub fn of_projection(schema: &Schema, projection: &Projection) -> Table {
         let name = name::table(&projection.name);
         Table {
-            model: projection.name.clone(),
             qualified: schema.table(&name),
             name,
             columns: projection.fields.values().map(Column::of_projection).collect(),
@@ -118,11 +113,6 @@ impl Table {
             is_model: false,
             indexes: indexes::of_projection(projection),
         }
-    }
-
-    /// The name of a field's column.
-    pub(crate) fn column_name(field: &str) -> String {
-        name::column(field)
     }
 
     /// The statement that creates it, without its indexes.

@@ -87,11 +87,6 @@ impl Schema {
         quote(&self.name)
     }
 
-    /// Its name as a literal.
-    pub(crate) fn literal(&self) -> String {
-        literal(&self.name)
-    }
-
     /// A table in it, as an identifier.
     pub(crate) fn table(&self, name: &str) -> String {
         format!("{}.{}", quote(&self.name), quote(name))

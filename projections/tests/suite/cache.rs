@@ -16,7 +16,7 @@ use crate::projector::{COUNTER, publish};
 use crate::stage::{LIMIT, Stage, variable};
 
 /// How often each aggregate changes.
-const VERSIONS: u64 = 60;
+const VERSIONS: u64 = 40;
 
 /// Reads as the api does: the cache, else wait and ask PostgreSQL.
 struct Reader<'a> {

@@ -26,6 +26,14 @@ async fn poison_stops_nobody_and_its_row_waits_for_it() {
     let headless = stage.publish_record(&counter, &key, b"x", &[("note", "no event")]).await;
     let other = [(header::TYPE, "test.counter.Unheard"), (header::VERSION, "1"), (header::TIME, "x")];
     let unheard = stage.publish_record(&counter, &key, b"x", &other).await;
+    let large = (u64::MAX - 1).to_string();
+    let endless = [
+        (header::ID, &*key),
+        (header::TYPE, &*added.type_name),
+        (header::VERSION, &*large),
+        (header::TIME, "2026-01-31T12:00:00.000Z"),
+    ];
+    let endless = stage.publish_record(&counter, &key, b"x", &endless).await;
     let mut nul = fields(opened, &json!({ "name": "x", "amount": 0 }));
     nul.insert("name".into(), Value::Text("a\0b".into()));
     let refused = Uuid::now_v7();
@@ -47,6 +55,7 @@ async fn poison_stops_nobody_and_its_row_waits_for_it() {
         (&waiting[1], "version 4 and waits for version 2"),
         (&unknown, "the registry has no schema"),
         (&headless, "the header ce_type is missing"),
+        (&endless, "the header ce_version is missing or no value of its kind"),
         (&unheard, "declares no event of type test.counter.Unheard"),
         (&refused, "invalid byte sequence"),
     ];

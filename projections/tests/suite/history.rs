@@ -24,7 +24,11 @@ struct Told {
 
 impl Told {
     async fn new(model: &str) -> Told {
-        let stage = Stage::new(&[model]).await;
+        Told::of_stage(Stage::new(&[model]).await)
+    }
+
+    /// The projector begins now.
+    fn of_stage(stage: Stage) -> Told {
         let history = stage.queries.history(stage.topics.clone());
         let positions = stage.queries.positions(stage.topics.clone());
         Told { running: stage.start(), stage, history, positions }
@@ -225,10 +229,11 @@ async fn there_is_no_state_before_the_first_event_and_after_the_last() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_history_longer_than_a_batch_is_folded_whole() {
-    let told = Told::new(COUNTER).await;
-    let counter = told.stage.model("counter");
-    let id = Uuid::now_v7();
-    let positions = publish(&told.stage, &counter, &[id], 1..=600).await;
+    // Before the projector begins: it finds them all at once, more than it inserts, and copies them.
+    let stage = Stage::new(&[COUNTER]).await;
+    let (counter, id) = (stage.model("counter"), Uuid::now_v7());
+    let positions = publish(&stage, &counter, &[id], 1..=600).await;
+    let told = Told::of_stage(stage);
     told.reach(&positions).await;
     for version in [255, 256, 257, 512, 513, 600] {
         let past = told.as_of(&counter, id, AsOf::Version(version)).await.unwrap();
@@ -309,7 +314,7 @@ async fn what_today_cannot_read_is_shown_as_it_is_kept() {
         .await;
     told.stage
         .database
-        .execute("UPDATE $schema.event_log SET data = '{\"by\":\"much\",\"count\":2}' WHERE version = 3")
+        .execute("UPDATE $schema.event_log SET data = '{\"by\":\"much\",\"amount\":2}' WHERE version = 3")
         .await;
     let page = told.of(&counter, id, &[]).await.unwrap();
     assert_eq!(page.items[0].unreadable, None);

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use futures::StreamExt as _;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde_json::{Value as Json, json};
@@ -100,7 +101,7 @@ async fn pages_hold_every_row_once_in_order() {
             let keys: Vec<(&str, bool)> = sort
                 .split(',')
                 .map(|part| part.strip_prefix('-').map_or((part, false), |name| (name, true)))
-                .chain([("id", false)])
+                .chain([("id", sort.rsplit(',').next().unwrap().starts_with('-'))])
                 .collect();
             let mut expected: Vec<Uuid> = all.iter().map(|row| row.id).collect();
             let row = |id: &Uuid| all.iter().find(|row| row.id == *id).unwrap();
@@ -180,6 +181,7 @@ async fn no_parameter_reaches_postgresql_as_sql() {
             "99999999999999999999",
             "-9223372036854775808",
             "9999-12-31",
+            "red",
             "0000-00-00",
             "9999-12-31T23:59:59.999Z",
             "0001-01-01T00:00:00.000Z",
@@ -191,6 +193,18 @@ async fn no_parameter_reaches_postgresql_as_sql() {
             "%",
             "\u{1F600}\u{202E}",
             "00000000-0000-0000-0000-000000000000",
+            "a\\",
+            "\\",
+            "_%\\%",
+            "a:* & !b | <-> ((",
+            "\"unclosed -- or and -",
+            "{\"a\": [1e308, \"\\u0000\"]}",
+            "[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]",
+            "list.name,object.when,json",
+            "-object.when,integer",
+            "other",
+            "csv",
+            "ndjson",
         ])
         .prop_map(str::to_owned),
         "\\PC{0,20}",
@@ -202,20 +216,54 @@ async fn no_parameter_reaches_postgresql_as_sql() {
         .cloned()
         .chain(["id", "version", "created_at", "updated_at"].map(str::to_owned))
         .collect();
-    let operators =
-        ["", "[eq]", "[ne]", "[lt]", "[lte]", "[gt]", "[gte]", "[in]", "[", "]", "[' OR 1=1]", "[eq][eq]"];
+    let names: Vec<String> = names
+        .into_iter()
+        .chain(
+            ["object.when", "object.how", "list.name", "list.price", "object.a.b.c", "json.a"]
+                .map(str::to_owned),
+        )
+        .collect();
+    let operators = [
+        "",
+        "[eq]",
+        "[ne]",
+        "[lt]",
+        "[lte]",
+        "[gt]",
+        "[gte]",
+        "[in]",
+        "[like]",
+        "[ilike]",
+        "[is_null]",
+        "[contains]",
+        "[",
+        "]",
+        "[' OR 1=1]",
+        "[eq][eq]",
+        ".",
+        "..",
+        ".'",
+        "[contains]'",
+    ];
     let name = proptest::prop_oneof![
         12 => (proptest::sample::select(names), proptest::sample::select(operators.to_vec()))
             .prop_map(|(name, operator)| format!("{name}{operator}")),
-        1 => proptest::sample::select(vec!["sort", "limit", "after"]).prop_map(str::to_owned),
+        3 => proptest::sample::select(vec!["sort", "limit", "after", "count", "fields", "expand", "q", "format"])
+            .prop_map(str::to_owned),
         1 => "\\PC{0,20}",
     ];
     let params = proptest::collection::vec((name, hostile), 1..3);
     let mut asked = 0;
     for _ in 0..6000 {
         let params = params.new_tree(&mut runner).unwrap().current();
-        let Ok(request) = ListRequest::parse(&thing, &params) else { continue };
+        let Ok(request) = ListRequest::parse((&*stage.models, &*thing), &params) else { continue };
         asked += 1;
+        if let Some(format) = request.format {
+            let export = stage.queries.export(&thing, &request, format).await;
+            let pieces: Vec<_> = export.unwrap_or_else(|error| panic!("{params:?}: {error}")).collect().await;
+            assert!(pieces.iter().all(Result::is_ok), "{params:?}: {pieces:?}");
+            continue;
+        }
         match stage.queries.list(&thing, &request).await {
             Ok(page) => assert!(page.items.len() <= 20),
             Err(error @ (Error::Failed(_) | Error::Unavailable(_))) => panic!("{params:?}: {error}"),

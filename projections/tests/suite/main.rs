@@ -6,15 +6,20 @@
 
 mod cache;
 mod dead_letters;
+mod exports;
 mod history;
 mod layout;
 mod lists;
 mod log;
 mod outage;
+mod pages;
 mod positions;
 mod projector;
 mod rebuild;
+mod shop;
+mod shown;
 mod stage;
+mod statements;
 mod stopped;
 mod tables;
 mod values;

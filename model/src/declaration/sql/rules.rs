@@ -1,4 +1,4 @@
-//! What a statement may do: write its own table, read it and the event.
+//! What a statement may touch: it writes its own table, and reads that and the event.
 
 use std::collections::HashSet;
 use std::ops::{ControlFlow, Range};
@@ -9,7 +9,7 @@ use sqlparser::ast::{
 };
 
 use super::super::report::{Hint, shown};
-use super::{FORMS, Fault, Places, Target, functions};
+use super::{Fault, Places, Target, forms, functions};
 
 const OTHER_TABLE: &str = "a statement reads its own table and the event only: at a rebuild another table would hold other \
                            rows than it does now. Keep what you need in columns of your own, by statements for other events";
@@ -17,34 +17,8 @@ const OTHER_TABLE: &str = "a statement reads its own table and the event only: a
 /// The faults of a statement, in the order of its parts.
 pub(super) fn check(statement: &Statement, target: &Target<'_>, places: &Places<'_>) -> Vec<Fault> {
     let mut rules = Rules { target, places, faults: Vec::new(), scopes: Vec::new(), skipped: HashSet::new() };
-    if !writes(statement) {
-        let what = match statement {
-            Statement::Query(_) => "a SELECT writes nothing".to_owned(),
-            other => {
-                let text = other.to_string();
-                format!(
-                    "{} can't be the statement of a projection",
-                    shown(text.split(' ').next().unwrap_or("this"))
-                )
-            }
-        };
-        rules.fault(0..places.text.trim_end().len(), what, FORMS);
-        return rules.faults;
-    }
     let _ = statement.visit(&mut rules);
     rules.faults
-}
-
-/// Whether the statement is one that writes, perhaps behind a `WITH`.
-fn writes(statement: &Statement) -> bool {
-    match statement {
-        Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) | Statement::Merge(_) => true,
-        Statement::Query(query) => matches!(
-            *query.body,
-            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_)
-        ),
-        _ => false,
-    }
 }
 
 pub(super) struct Rules<'a> {
@@ -197,7 +171,11 @@ impl Visitor for Rules<'_> {
                 match &insert.table {
                     TableObject::TableName(name) => self.check_target(name),
                     TableObject::TableFunction(_) | TableObject::TableQuery(_) => {
-                        self.fault(0..self.places.text.trim_end().len(), "INSERT names no table", FORMS);
+                        self.fault(
+                            0..self.places.text.trim_end().len(),
+                            "INSERT names no table",
+                            forms::HINT,
+                        );
                     }
                 }
                 if insert.replace_into || matches!(insert.on, Some(OnInsert::DuplicateKeyUpdate(_))) {

@@ -7,10 +7,10 @@ const COUNTER: &str = "
 model: counter
 fields:
   name: { type: text, key: true }
-  count: { type: integer }
+  pieces: { type: integer }
 commands:
-  open: { creates: true, input: [name], set: { count: '0' }, emits: opened }
-  add: { input: { by: { type: integer } }, set: { count: state.count + input.by }, emits: added }
+  open: { creates: true, input: [name], set: { pieces: '0' }, emits: opened }
+  add: { input: { by: { type: integer } }, set: { pieces: state.pieces + input.by }, emits: added }
 ";
 const NOTE: &str = "
 model: note
