@@ -34,6 +34,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// The flags.
 #[derive(Debug, Args)]
+#[group(id = "dataset")]
 pub(crate) struct Flags {
     #[command(flatten)]
     target: target::Flags,
