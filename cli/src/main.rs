@@ -26,7 +26,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    `check` has findings, a dead letter could not be replayed, or the server or a tool ended with an error
+  1    `check` has findings, a dead letter could not be replayed, a projection could not be built, or the server or a tool ended with an error
   2    wrong usage or configuration; nothing was started
   130  stopped at once by a second SIGINT or SIGTERM; `rebuild` by the first one, while the server goes on building
 

@@ -182,7 +182,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// Stops a live one, because of the event `at`.
+    /// Stops a live one, because of the event `at`. One that is being built stays so, with the error: it has failed, and what
+    /// is live beside it goes on (see [`crate::rebuild`]).
     pub(crate) async fn stop(
         &self,
         connection: &mut PgConnection,
@@ -191,7 +192,8 @@ impl Catalog {
         at: &str,
     ) -> Result<(), sqlx::Error> {
         let update = format!(
-            "UPDATE {} SET state = 'stopped', error = $3, error_at = $4, changed_at = now() \
+            "UPDATE {} SET state = CASE state WHEN 'building' THEN state ELSE 'stopped' END, error = $3, error_at = $4, \
+             changed_at = now() \
              WHERE name = $1 AND generation = $2",
             self.table
         );

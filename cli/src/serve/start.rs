@@ -16,8 +16,8 @@ use writ_producers::registry::{Registry, SchemaIds};
 use writ_producers::topics::Topics;
 use writ_producers::{kafka, replies, thread};
 use writ_projections::cache::Cache;
-use writ_projections::projector;
 use writ_projections::query::Queries;
+use writ_projections::{projector, rebuild};
 
 use super::{BoxError, Error, Roles};
 use crate::config::{Config, Role};
@@ -121,14 +121,22 @@ impl Process {
         let readiness = self.part("projector", "waiting for the schema registry, Kafka and PostgreSQL");
         let (postgres, kafka) = (self.config.postgres.clone(), self.config.kafka.clone());
         let (models, cache) = (self.models.clone(), self.cache.clone());
-        roles.spawn("projector", |stop| async move {
-            // Model files that the events don't fit must not touch the tables.
-            let registered = schema_ids.wait_for(Option::is_some);
-            if !matches!(stop.run_until_cancelled(registered).await, Some(Ok(_))) {
-                stop.cancelled().await;
-                return Ok(());
+        let builder = {
+            let (postgres, kafka, registry) = (postgres.clone(), kafka.clone(), registry.clone());
+            let (models, mut schema_ids) = (models.clone(), schema_ids.clone());
+            move |stop: CancellationToken| async move {
+                match registered(&mut schema_ids, &stop).await {
+                    true => rebuild::run(postgres, kafka, registry, models, stop).await,
+                    false => Ok(()),
+                }
             }
-            projector::run(postgres, kafka, registry, models, cache, stop, readiness).await
+        };
+        roles.spawn("builder", builder);
+        roles.spawn("projector", |stop| async move {
+            match registered(&mut schema_ids, &stop).await {
+                true => projector::run(postgres, kafka, registry, models, cache, stop, readiness).await,
+                false => Ok(()),
+            }
         });
     }
 
@@ -171,6 +179,17 @@ impl Process {
         });
         Ok(())
     }
+}
+
+/// Waits until the models are registered: files that the events don't fit must not touch the tables. `false`: it is time to
+/// stop.
+async fn registered(schema_ids: &mut watch::Receiver<Option<SchemaIds>>, stop: &CancellationToken) -> bool {
+    let registered = schema_ids.wait_for(Option::is_some);
+    if matches!(stop.run_until_cancelled(registered).await, Some(Ok(_))) {
+        return true;
+    }
+    stop.cancelled().await;
+    false
 }
 
 /// Runs the decider once there is something to decide with.

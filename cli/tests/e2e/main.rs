@@ -21,6 +21,7 @@ mod history;
 mod idempotency;
 mod openapi;
 mod queries;
+mod rebuild;
 mod recovery;
 mod repartition;
 mod restore;

@@ -18,7 +18,9 @@ impl Serialize for Data<'_> {
         let mut map = serializer.serialize_map(Some(self.object.len()))?;
         for (name, value) in self.object {
             match self.fields.get(name) {
-                Some(field) => map.serialize_entry(field.wire_name(), &Part { ty: Some(&field.ty), value })?,
+                Some(field) => {
+                    map.serialize_entry(field.wire_name(), &Part { ty: Some(&field.ty), value })?
+                }
                 None => map.serialize_entry(name, &Part { ty: None, value })?,
             }
         }
@@ -35,7 +37,9 @@ struct Part<'a> {
 impl Serialize for Part<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match (self.ty, self.value) {
-            (Some(Type::Object(fields)), Value::Object(object)) => Data { fields, object }.serialize(serializer),
+            (Some(Type::Object(fields)), Value::Object(object)) => {
+                Data { fields, object }.serialize(serializer)
+            }
             (Some(Type::List { of, .. }), Value::List(items)) => {
                 serializer.collect_seq(items.iter().map(|value| Part { ty: Some(&of.ty), value }))
             }

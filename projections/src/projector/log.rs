@@ -248,7 +248,9 @@ impl Lines {
         }
         lines.text.reserve(events.len() * 512);
         for event in events {
-            lines.push(event).expect("invariant: writing to memory doesn't fail, and every value has a JSON form");
+            lines
+                .push(event)
+                .expect("invariant: writing to memory doesn't fail, and every value has a JSON form");
         }
         lines
     }

@@ -244,7 +244,18 @@ impl Replay {
         let mut savepoint = transaction.begin().await?;
         let applied = match target.work() {
             Work::Log(log) => log.complete(&mut savepoint, event).await.map_err(target::Error::Database),
-            Work::Rows(_) | Work::Statements(_) => target.apply(&mut savepoint, &[event]).await.map(|_| ()),
+            Work::Statements(_) => target.apply(&mut savepoint, &[event]).await.map(|_| ()),
+            // Rows that are being built keep their own judgement beside (see `rebuild`).
+            Work::Rows(_) => match target.apply(&mut savepoint, &[event]).await {
+                Ok(done) if done.passed.is_empty() => {
+                    let record = &event.record;
+                    let spot = (record.place.clone(), record.offset, record.offset + 1);
+                    let judgement = PassedOver::new(&self.schema.next());
+                    let reopened = judgement.reopen(&mut savepoint, &[spot]).await;
+                    reopened.map(|_| ()).map_err(target::Error::Database)
+                }
+                applied => applied.map(|_| ()),
+            },
         };
         match applied {
             Ok(()) => savepoint.commit().await?,

@@ -159,7 +159,7 @@ impl Shown {
                 "fields" => select::fields(subject, value).map(|fields| shown.fields = Some(fields)),
                 "expand" => select::expand(subject, value).map(|expand| shown.expand = expand),
                 _ => {
-                    let hint = suggest(name, ["fields", "expand"].into_iter());
+                    let hint = suggest(name, ["fields", "expand", "as_of", "diff"].into_iter());
                     Err((
                         "unknown_parameter",
                         format!("there is no query parameter `{}`; {hint}", clip(name)),

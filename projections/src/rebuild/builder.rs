@@ -19,6 +19,8 @@ use crate::catalog::Generation;
 use crate::database::is_undefined;
 use crate::declared::Declaration;
 
+/// No wait.
+const NOW: Duration = Duration::ZERO;
 /// While there is nothing to build, how often it is looked whether something is asked for.
 const LOOK: Duration = Duration::from_secs(1);
 /// Longest wait for events of one round.
@@ -93,16 +95,17 @@ impl Builder {
             });
             let pause = match round {
                 None => break,
-                Some(Ok(true)) => {
+                Some(Ok(pause)) => {
                     self.pause = FIRST_PAUSE;
-                    continue;
+                    pause
                 }
-                Some(Ok(false)) => LOOK,
                 Some(Err(error)) => self.recover(&error),
             };
-            runtime.block_on(async {
-                let _ = tokio::time::timeout(pause, cancel.cancelled()).await;
-            });
+            if !pause.is_zero() {
+                runtime.block_on(async {
+                    let _ = tokio::time::timeout(pause, cancel.cancelled()).await;
+                });
+            }
         }
         // An open transaction ends with its session.
         if let Some(connection) = self.connection.take() {
@@ -114,8 +117,8 @@ impl Builder {
         }
     }
 
-    /// One step of what is asked for. `false`: there is nothing to do now.
-    async fn round(&mut self) -> Result<bool, Fault> {
+    /// One step of what is asked for, and how long to wait before the next one.
+    async fn round(&mut self) -> Result<Duration, Fault> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connect().await?,
@@ -143,7 +146,7 @@ impl Builder {
         Ok(connection)
     }
 
-    async fn step(&mut self, connection: &mut PgConnection) -> Result<bool, Fault> {
+    async fn step(&mut self, connection: &mut PgConnection) -> Result<Duration, Fault> {
         let requests = match self.tools.requests.load(connection).await {
             Ok(requests) => requests,
             // The projector hasn't made the tables yet.
@@ -156,23 +159,31 @@ impl Builder {
         if !self.claimed {
             self.claim(connection, &requests).await?;
             self.claimed = true;
-            return Ok(true);
+            return Ok(NOW);
         }
-        let Some(request) = requests.into_iter().find(|request| self.is_ours(request)) else {
-            self.build = None;
-            if self.works {
+        let asked_for = |build: &Build| {
+            requests.iter().any(|request| request.generation == build.generation && !request.failed)
+        };
+        self.build = self.build.take().filter(asked_for);
+        let Some(request) = requests.iter().find(|request| self.is_ours(request)) else {
+            // One that rests for a moment is kept.
+            if self.works && self.build.is_none() {
                 presence::end(connection, &self.tools.schema).await?;
                 self.works = false;
             }
-            return Ok(false);
+            return Ok(self
+                .resting
+                .values()
+                .min()
+                .map_or(LOOK, |until| until.saturating_duration_since(Instant::now()).min(LOOK)));
         };
         if !self.works {
             self.works = presence::begin(connection, &self.tools.schema).await?;
             if !self.works {
-                return Ok(false);
+                return Ok(LOOK);
             }
         }
-        self.work(connection, &request).await
+        self.work(connection, request).await
     }
 
     /// Whether it can be worked on: it is asked for as this process declares it, and doesn't rest.
@@ -208,12 +219,12 @@ impl Builder {
         Ok(())
     }
 
-    async fn work(&mut self, connection: &mut PgConnection, request: &Request) -> Result<bool, Fault> {
+    async fn work(&mut self, connection: &mut PgConnection, request: &Request) -> Result<Duration, Fault> {
         if self.build.as_ref().is_none_or(|build| build.generation != request.generation) {
             let name = &*request.generation.projection;
             let declaration = self.declared.get(name).expect("invariant: only declared ones are picked");
             self.build = Build::begin(&self.tools, connection, declaration, request).await?;
-            let Some(build) = &self.build else { return Ok(true) };
+            let Some(build) = &self.build else { return Ok(NOW) };
             tracing::info!(
                 projection = name,
                 generation = build.generation.number,
@@ -224,12 +235,12 @@ impl Builder {
                 build.source.check(&build.places, &goals)?;
             }
             // The row may have got another number.
-            return Ok(true);
+            return Ok(NOW);
         }
         let (tools, build) = (&self.tools, self.build.as_mut().expect("invariant: it has begun"));
         let Some(goals) = build.goals(tools, connection, false).await? else {
-            self.rest(&request.generation.clone(), AGAIN);
-            return Ok(true);
+            self.rest(&request.generation, AGAIN);
+            return Ok(NOW);
         };
         if build.left(&goals) > NEAR || !build.finished {
             let batch = build.batch(tools, connection, &goals, Instant::now() + PATIENCE);
@@ -237,8 +248,7 @@ impl Builder {
             if build.left(&goals) <= NEAR && !build.finished {
                 finish::finish(build, tools, connection, &self.declared).await?;
             }
-            // Nothing came: rather look again than wait without end.
-            return Ok(read || build.left(&goals) <= NEAR);
+            return Ok(if read || build.finished { NOW } else { LOOK });
         }
         let swapping = tokio::time::timeout(BATCH_LIMIT, swap(build, tools, connection));
         match swapping.await.map_err(|_| Fault::TimedOut)?? {
@@ -260,7 +270,7 @@ impl Builder {
                 self.rest(&generation, AGAIN);
             }
         }
-        Ok(true)
+        Ok(NOW)
     }
 
     fn rest(&mut self, generation: &Generation, time: Duration) {
@@ -268,28 +278,43 @@ impl Builder {
     }
 
     /// What is done about an error that concerns one build.
-    async fn answer(&mut self, error: Fault) -> Result<bool, Fault> {
-        let Some(generation) = self.build.take().map(|build| build.generation) else { return Err(error) };
+    async fn answer(&mut self, error: Fault) -> Result<Duration, Fault> {
+        let Some(generation) = self.build.as_ref().map(|build| build.generation.clone()) else {
+            return Err(error);
+        };
         let at = match &error {
             // Somebody else goes on with it, or nobody wants it any more.
-            Fault::Superseded => return Ok(true),
-            Fault::Refused { at, .. } => Some(at.clone()),
-            Fault::Replace(replace::Error::Depended { .. }) | Fault::Source(source::Error::Cut { .. }) => {
+            Fault::Superseded => {
+                self.build = None;
+                return Ok(NOW);
+            }
+            Fault::Refused { at, .. } => {
+                self.build = None;
+                Some(at.clone())
+            }
+            Fault::Replace(replace::Error::Depended { .. }) => {
+                self.rest(&generation, HELD);
+                None
+            }
+            Fault::Source(source::Error::Cut { .. }) => {
+                self.build = None;
                 self.rest(&generation, HELD);
                 None
             }
             _ => return Err(error),
         };
-        tracing::error!(
-            projection = &*generation.projection,
-            generation = generation.number,
-            error = %error,
-            event = at,
-            "a build can't go on; what is live stays live"
-        );
         let connection = self.connection.as_mut().expect("invariant: it was put back");
-        self.tools.requests.complain(connection, &generation, &error.to_string(), at.as_deref()).await?;
-        Ok(true)
+        let text = error.to_string();
+        if self.tools.requests.complain(connection, &generation, &text, at.as_deref()).await? {
+            tracing::error!(
+                projection = &*generation.projection,
+                generation = generation.number,
+                error = %error,
+                event = at,
+                "a build can't go on; what is live stays live"
+            );
+        }
+        Ok(NOW)
     }
 
     /// The one way out of all other failures: everything is taken from PostgreSQL again. How long to wait before.

@@ -196,20 +196,21 @@ impl Requests {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Notes why it doesn't go on, and the event that is in the way, if it is one.
+    /// Notes why it doesn't go on, and the event that is in the way, if it is one. Whether that is news.
     pub(super) async fn complain(
         &self,
         connection: &mut PgConnection,
         generation: &Generation,
         error: &str,
         at: Option<&str>,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<bool, sqlx::Error> {
         let update = format!(
             "UPDATE {} SET error = $3, error_at = $4, changed_at = now() \
-             WHERE name = $1 AND generation = $2 AND state = 'building'",
+             WHERE name = $1 AND generation = $2 AND state = 'building' \
+             AND (error, error_at) IS DISTINCT FROM ($3, $4)",
             self.catalog
         );
-        sqlx::query(AssertSqlSafe(update))
+        let done = sqlx::query(AssertSqlSafe(update))
             .bind(&*generation.projection)
             .bind(generation.number)
             // PostgreSQL's own words, which may quote a value that no text of its can hold.
@@ -217,7 +218,7 @@ impl Requests {
             .bind(at)
             .execute(connection)
             .await?;
-        Ok(())
+        Ok(done.rows_affected() == 1)
     }
 }
 

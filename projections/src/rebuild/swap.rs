@@ -80,6 +80,10 @@ async fn within(build: &mut Build, tools: &Tools, transaction: &mut PgConnection
     let Some(goals) = build.goals(tools, transaction, true).await? else {
         return Ok(Swapped::NotNow("rows that it follows are not live".into()));
     };
+    if goals.iter().any(|(place, goal)| build.places[place] > *goal) {
+        // It was made anew itself meanwhile, and catches up.
+        return Ok(Swapped::NotNow("what is live is behind the build".into()));
+    }
     let deadline = Instant::now() + CATCH_UP;
     while !build.is_at(&goals) {
         let (records, reached) = build.source.collect(&build.places, &goals, MAX_EVENTS, deadline)?;

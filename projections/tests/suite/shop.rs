@@ -80,7 +80,7 @@ impl Shop {
             }
         }
         let pool = PgPoolOptions::new().max_connections(2).connect(&database.options.url).await.unwrap();
-        Shop { queries: Queries::new(&database.options).unwrap(), database, models, pool }
+        Shop { queries: Queries::new(&database.options, None).unwrap(), database, models, pool }
     }
 
     pub(crate) fn order(&self) -> &Model {
@@ -113,7 +113,7 @@ impl Shop {
             .execute(&format!(
                 "INSERT INTO $schema.\"order\" (id, version, deleted, created_at, updated_at, number, status, total, lines, tags, note) \
                  SELECT gen_random_uuid(), 1, n % 50 = 0, now() - n * interval '1 second', now(), n::text, {status}, \
-                 CASE WHEN n % 20 = 0 THEN NULL ELSE (n * 7919 % 5000) / 4.0 END, '[]', '[]', 'note ' || n \
+                 CASE WHEN n % 20 = 0 THEN NULL ELSE (n::bigint * 7919 % 5000) / 4.0 END, '[]', '[]', 'note ' || n \
                  FROM generate_series(1, {count}) AS n"
             ))
             .await;

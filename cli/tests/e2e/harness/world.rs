@@ -122,9 +122,11 @@ impl Drop for World {
 
 async fn drop_schema(schema: &str) -> Result<(), sqlx::Error> {
     let mut connection = PgConnection::connect(&postgres_url()).await?;
-    sqlx::raw_sql(AssertSqlSafe(format!("DROP SCHEMA IF EXISTS \"{schema}\" CASCADE")))
-        .execute(&mut connection)
-        .await?;
+    sqlx::raw_sql(AssertSqlSafe(format!(
+        "DROP SCHEMA IF EXISTS \"{schema}\" CASCADE; DROP SCHEMA IF EXISTS \"{schema}_next\" CASCADE"
+    )))
+    .execute(&mut connection)
+    .await?;
     connection.close().await
 }
 
