@@ -34,6 +34,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// The flags.
 #[derive(Debug, Args)]
+#[group(id = "dataset")]
 pub(crate) struct Flags {
     #[command(flatten)]
     target: target::Flags,
@@ -259,6 +260,10 @@ impl Progress {
     /// Events per second since the first look that showed some.
     pub(crate) fn per_second(&self) -> f64 {
         let Some((since, before)) = self.first else { return 0.0 };
+        if self.done == since {
+            // It had nothing left to do.
+            return 0.0;
+        }
         (self.events - before) as f64 / self.done.duration_since(since).as_secs_f64()
     }
 }

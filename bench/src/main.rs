@@ -63,3 +63,13 @@ async fn main() -> anyhow::Result<ExitCode> {
         Benchmark::Rebuild(options) => rebuild::run(&options).await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

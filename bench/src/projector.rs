@@ -65,6 +65,7 @@ async fn measure(dataset: &Dataset) -> Result<Report> {
     // The projector itself makes the tables that are copied.
     let mut server = Server::start(&dataset.setup, "projector", "projector")?;
     until_tables(dataset, &pool).await?;
+    server.until_ready("projector").await?;
     server.terminate().await?;
     let bare = Bare::copy_tables(dataset, &pool).await?;
     forget(dataset, &pool).await?;

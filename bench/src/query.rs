@@ -84,6 +84,7 @@ async fn measure(options: &Options, dataset: &Dataset) -> Result<Report> {
     dataset.fill().await?;
     let ends = tokio::task::block_in_place(|| dataset.ends())?;
     let mut projector = Server::start(&dataset.setup, "projector", "projector")?;
+    projector.until_ready("projector").await?;
     let progress = dataset.until_projected(&pool, &ends, STILL).await?;
     println!("The rows are there ({:.0} events/s).", progress.per_second());
     projector.terminate().await?;
