@@ -60,7 +60,7 @@ pub(crate) async fn states(
 fn by_name(states: Vec<Status>) -> Vec<Item> {
     let mut items: IndexMap<String, Item> = IndexMap::new();
     for status in states {
-        let building = (status.state == Stage::Building).then(|| Building {
+        let building = (status.state == Stage::Building).then_some(Building {
             generation: status.generation,
             done: status.done,
             total: status.total,

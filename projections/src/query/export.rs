@@ -150,7 +150,7 @@ async fn send(pieces: &mpsc::Sender<Vec<u8>>, piece: Vec<u8>) -> Result<(), Erro
 /// Rows as text.
 enum Lines {
     Csv {
-        writer: csv::Writer<Vec<u8>>,
+        writer: Box<csv::Writer<Vec<u8>>>,
         /// Bytes of the values so far.
         size: usize,
     },
@@ -207,8 +207,8 @@ impl Lines {
 }
 
 /// As RFC 4180 has it.
-fn csv_writer() -> csv::Writer<Vec<u8>> {
-    csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new())
+fn csv_writer() -> Box<csv::Writer<Vec<u8>>> {
+    Box::new(csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new()))
 }
 
 fn unwritten(error: csv::Error) -> Error {

@@ -158,8 +158,8 @@ fn arms(keys: &[SortKey], values: &[Option<String>]) -> Vec<Vec<Condition>> {
         };
         let end = at + keys[at..].iter().zip(&values[at..]).take_while(same).count();
         arms.push(with(&prefix, &[Condition::Beyond(at..end)]));
-        for place in at..end {
-            if !key.descending && !keys[place].target.never_null {
+        for (place, next) in keys.iter().enumerate().take(end).skip(at) {
+            if !key.descending && !next.target.never_null {
                 arms.push(with(&prefix, &[Condition::Null(place)]));
             }
             prefix.push(Condition::Equal(place));
