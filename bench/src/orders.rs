@@ -136,7 +136,7 @@ impl Orders {
         let actor = self.catalogue.customer_of(&input)?;
         let made = self.happen(&order, id, None, "place", &input, actor, now)?;
         self.placed += 1;
-        // A third waits for its payment, as many are paid, some are called off, the rest is on its way.
+        // In the end, of a hundred: 28 placed, 20 paid, 43 shipped, 9 called off.
         let steps: &'static [Step] = match self.rng.random_range(0..100) {
             0..5 => &[Step::Cancel],
             5..33 => &[],
