@@ -242,13 +242,15 @@ impl Builder {
             self.rest(&request.generation, AGAIN);
             return Ok(NOW);
         };
-        if build.left(&goals) > NEAR || !build.finished {
-            let batch = build.batch(tools, connection, &goals, Instant::now() + PATIENCE);
-            let read = tokio::time::timeout(BATCH_LIMIT, batch).await.map_err(|_| Fault::TimedOut)??;
-            if build.left(&goals) <= NEAR && !build.finished {
-                finish::finish(build, tools, connection, &self.declared).await?;
-            }
-            return Ok(if read || build.finished { NOW } else { LOOK });
+        // However little is left: what is read here the swap needn't read while others wait for it.
+        let batch = build.batch(tools, connection, &goals, Instant::now() + PATIENCE);
+        let read = tokio::time::timeout(BATCH_LIMIT, batch).await.map_err(|_| Fault::TimedOut)??;
+        if build.left(&goals) > NEAR {
+            return Ok(if read { NOW } else { LOOK });
+        }
+        if !build.finished {
+            finish::finish(build, tools, connection, &self.declared).await?;
+            return Ok(NOW);
         }
         let swapping = tokio::time::timeout(BATCH_LIMIT, swap(build, tools, connection));
         match swapping.await.map_err(|_| Fault::TimedOut)?? {
