@@ -116,8 +116,9 @@ impl PortFlags {
 
 /// Whether a server could listen on `port` of the loopback interface now.
 pub(crate) fn is_free(port: u16) -> bool {
-    // Where a wildcard listener doesn't stop a second one on the loopback address (macOS), it answers a connect.
-    TcpListener::bind(loopback(port)).is_ok() && !answers(port)
+    // Where a wildcard listener doesn't stop a second one on the loopback address (macOS), it answers a connect. First the
+    // connect: a process that is started by another thread meanwhile keeps our listener open until its `exec`.
+    !answers(port) && TcpListener::bind(loopback(port)).is_ok()
 }
 
 /// Whether anything accepts connections on `port`.
