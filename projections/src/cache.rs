@@ -56,7 +56,7 @@ use crate::tables::fnv1a;
 pub(crate) use announce::{Announcer, Change};
 use entry::Entry;
 pub(crate) use entry::Places;
-use link::Link;
+use link::{Away, Link};
 
 /// How long an entry is kept.
 const LIFETIME: Duration = Duration::from_secs(60);
@@ -66,6 +66,8 @@ const MARK_LIFETIME: Duration = Duration::from_secs(180);
 const FRESH: Duration = Duration::from_secs(1);
 /// Longest wait for an answer of Redis: PostgreSQL has the row in less.
 const READ_LIMIT: Duration = Duration::from_millis(50);
+/// Longest wait of somebody who has news for it.
+const ANNOUNCE_LIMIT: Duration = Duration::from_millis(500);
 /// Between two requests of a list that make it a hot one.
 const HOT: Duration = Duration::from_secs(10);
 /// How many lists are remembered as asked for once.
@@ -197,7 +199,7 @@ impl Cache {
         what: What<'_>,
         layout: u64,
         positions: &[Position],
-    ) -> Result<Lookup, link::Away> {
+    ) -> Result<Lookup, Away> {
         let begun = Instant::now();
         // Positions of other models are for PostgreSQL's places to answer.
         if positions.iter().any(|position| position.model != model) {
@@ -253,6 +255,13 @@ impl Cache {
         call.arg(entry.write()).arg(LIFETIME.as_secs());
         // What can't be kept is read again; the link shows that Redis is away.
         let _ = self.shared.link.call::<bool>(&call, READ_LIMIT).await;
+    }
+
+    /// Begins a new epoch, after a commit that wasn't announced: nothing that is cached now is used again. Whoever reads
+    /// before the commit has a ticket of the epoch before, so what it finds isn't used either.
+    pub(crate) async fn renew(&self) -> Result<(), Away> {
+        let epoch = Cmd::set(self.epoch_key(), new_epoch());
+        self.shared.link.ask_one(&epoch, ANNOUNCE_LIMIT).await
     }
 
     /// Keeps `readiness` (the part `redis`) up to date until `cancel`. Without Redis the server works, so it is never

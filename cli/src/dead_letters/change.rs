@@ -7,6 +7,7 @@ use std::sync::Arc;
 use writ_consumers::dead_letters::{Changes, DeadLetters, Summary};
 use writ_producers::dead_letter::{Mark, Origin};
 use writ_producers::registry::Registry;
+use writ_projections::cache::Cache;
 use writ_projections::projector::replay::{Replay, Replayed};
 
 use super::Error;
@@ -96,13 +97,19 @@ fn fold(config: &Config, changes: &mut Changes<'_>, events: &[Summary]) -> Resul
         .map_err(Error::Runtime)?;
     // Its pool belongs to the runtime.
     let _inside = runtime.enter();
-    let replay = Replay::new(&config.postgres, &config.kafka, registry, models)
+    let (prefix, schema) = (&config.kafka.topic_prefix, &config.postgres.schema);
+    let cache = Cache::new(&config.redis, prefix, schema).map_err(|error| Error::Options(error.into()))?;
+    let replay = Replay::new(&config.postgres, &config.kafka, registry, models, cache)
         .map_err(|error| Error::Options(error.into()))?;
     let mut refused = 0;
     for letter in events {
         let origin = &letter.origin;
         let said = match runtime.block_on(replay.apply(origin)).map_err(Error::Replay)? {
-            Replayed::Applied => "its row has it now".to_owned(),
+            Replayed::Applied { is_cached: false } => "its row has it now".to_owned(),
+            Replayed::Applied { is_cached: true } => {
+                "its row has it now; Redis doesn't answer, so queries may show the row as it was for a minute"
+                    .to_owned()
+            }
             Replayed::AlreadyThere => "its row had it already".to_owned(),
             Replayed::Refused(reason) => {
                 refused += 1;

@@ -1,17 +1,12 @@
 //! The projector's word to the cache: what its next commit changes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use redis::Cmd;
 use uuid::Uuid;
 
 use super::entry::mark;
 use super::link::Away;
-use super::{Cache, MARK_LIFETIME, Places, new_epoch};
-
-/// Longest wait for Redis; meanwhile a transaction is open.
-const LIMIT: Duration = Duration::from_millis(500);
+use super::{ANNOUNCE_LIMIT, Cache, MARK_LIFETIME, Places};
 
 /// What a batch changes of one model.
 #[derive(Debug)]
@@ -54,8 +49,7 @@ impl Announcer {
             self.move_announced(model, &places).await?;
         }
         // Last: an entry of the new epoch was read after the places were there.
-        let epoch = Cmd::set(self.cache.epoch_key(), new_epoch());
-        self.cache.shared.link.ask_one(&epoch, LIMIT).await
+        self.cache.renew().await
     }
 
     /// Before the commit. What Redis can't be told now makes a new epoch later; the commit doesn't wait for it.
@@ -74,7 +68,7 @@ impl Announcer {
                 marks.set_ex(key, mark, MARK_LIFETIME.as_secs()).ignore();
             }
         }
-        self.cache.shared.link.ask::<()>(&marks, LIMIT).await?;
+        self.cache.shared.link.ask::<()>(&marks, ANNOUNCE_LIMIT).await?;
         let mut known = true;
         for change in changes {
             known &= self.move_announced(change.model, &change.places).await?;
@@ -87,6 +81,6 @@ impl Announcer {
         for (partition, next) in places.iter() {
             call.arg(partition).arg(next);
         }
-        self.cache.shared.link.call(&call, LIMIT).await
+        self.cache.shared.link.call(&call, ANNOUNCE_LIMIT).await
     }
 }

@@ -19,7 +19,7 @@ const PING: Duration = Duration::from_secs(1);
 /// Redis doesn't answer, or not in time; or it hasn't a moment ago.
 #[derive(Debug, thiserror::Error)]
 #[error("Redis doesn't answer")]
-pub(super) struct Away;
+pub(crate) struct Away;
 
 pub(super) struct Link {
     manager: ConnectionManager,

@@ -6,6 +6,8 @@
 //!
 //! An event that its row has taken is no longer passed over: every other projection that has come past it is given it in
 //! the same transaction, also one that is being built. Those that come to it later read it by themselves.
+//!
+//! The cache goes by places, and these don't move here: it gets a new epoch after the commit.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +28,7 @@ use super::batch::{self, Decoder, Record};
 use super::offsets::Offsets;
 use super::passed_over::PassedOver;
 use super::target::{self, Passed, Target, Work};
+use crate::cache::Cache;
 use crate::catalog::{Catalog, Entry, Generation, State};
 use crate::database::{is_undefined, projector_pool};
 use crate::declared::Declaration;
@@ -83,7 +86,10 @@ impl From<target::Error> for Error {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Replayed {
     /// Its row has it now.
-    Applied,
+    Applied {
+        /// Redis could not be told: queries without a position may show the row as it was for a minute.
+        is_cached: bool,
+    },
     /// Its row had that version already.
     AlreadyThere,
     /// It can't be applied as things are.
@@ -101,6 +107,8 @@ pub struct Replay {
     models: Arc<Models>,
     topics: Topics,
     consumer: Arc<BaseConsumer>,
+    /// `None`: nothing is cached.
+    cache: Option<Cache>,
 }
 
 impl std::fmt::Debug for Replay {
@@ -110,7 +118,7 @@ impl std::fmt::Debug for Replay {
 }
 
 impl Replay {
-    /// With today's models. Connects on first use.
+    /// With today's models, and the servers' cache. Connects on first use.
     ///
     /// # Errors
     /// The options are invalid.
@@ -119,6 +127,7 @@ impl Replay {
         kafka: &KafkaOptions,
         registry: Registry,
         models: Arc<Models>,
+        cache: Option<Cache>,
     ) -> Result<Replay, super::Error> {
         let topics = Topics::new(&kafka.topic_prefix);
         let schema = Schema::new(&options.schema);
@@ -140,6 +149,7 @@ impl Replay {
             models,
             topics,
             consumer: Arc::new(consumer),
+            cache,
         })
     }
 
@@ -213,7 +223,11 @@ impl Replay {
         }
         self.offsets.announce(&mut transaction).await?;
         transaction.commit().await?;
-        Ok(Replayed::Applied)
+        let is_cached = match &self.cache {
+            Some(cache) => cache.renew().await.is_err(),
+            None => false,
+        };
+        Ok(Replayed::Applied { is_cached })
     }
 
     /// The generations of a projection that follow the events, as it is declared now.

@@ -9,8 +9,10 @@ use writ_model::{Model, Position};
 use writ_producers::readiness::Readiness;
 use writ_projections::cache::{Cache, Options};
 use writ_projections::positions::{Positions, Reads};
+use writ_projections::projector::replay::Replayed;
 use writ_projections::query::{Cached, ListRequest, Queries};
 
+use crate::dead_letters::{publish_doubled, with_doubled};
 use crate::outage::line;
 use crate::projector::{COUNTER, publish};
 use crate::stage::{LIMIT, Stage, variable};
@@ -187,6 +189,30 @@ async fn what_redis_was_not_told_makes_everything_old() {
     for _ in 0..100 {
         assert_eq!(reader.row(id, &[]).await, Some(3));
     }
+    running.stop().await;
+}
+
+/// A replay moves no place, so the places can't tell that an entry is older than it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_tried_again_is_seen_at_once() {
+    let stage = Stage::new(&[COUNTER]).await;
+    let mut running = stage.start_with(stage.cache());
+    running.until(|state| *state == Readiness::Ready).await;
+    let today = with_doubled();
+    let schemas = stage.register(&today).await;
+    let (counter, newer) = (stage.model("counter"), today.get("counter").unwrap().clone());
+    let id = Uuid::now_v7();
+    let mut positions = publish(&stage, &counter, &[id], 1..=1).await;
+    let letter = publish_doubled(&stage, &newer, &schemas, id, 2).await;
+    positions.push(letter.clone());
+    stage.reach(&positions).await;
+    let reader = Reader::new(&stage, stage.cache(), &counter);
+    while reader.hits.load(Ordering::Relaxed) == 0 {
+        assert_eq!(reader.row(id, &positions).await, Some(1));
+    }
+    let replayed = stage.replay(&today).apply(&stage.origin(&letter)).await.unwrap();
+    assert_eq!(replayed, Replayed::Applied { is_cached: false });
+    assert_eq!(reader.row(id, &[]).await, Some(2));
     running.stop().await;
 }
 

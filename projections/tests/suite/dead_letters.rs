@@ -1,14 +1,37 @@
 //! Events that can't be applied: they stop nobody, they leave no hole in a row, and they can be tried again.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use uuid::Uuid;
-use writ_model::{Position, Timestamp, Value};
+use writ_model::{Model, Models, Position, Timestamp, Value};
 use writ_producers::envelope::{frame, header};
 use writ_producers::readiness::Readiness;
+use writ_producers::registry::SchemaIds;
 use writ_projections::projector::replay::Replayed;
 
 use crate::projector::{COUNTER, fields, publish, rows};
 use crate::stage::{Stage, models};
+
+/// Models with an event that those of the stage don't have.
+pub(crate) fn with_doubled() -> Arc<Models> {
+    models(&[&format!("{COUNTER}  double: {{ set: {{ amount: state.amount * 2 }}, emits: doubled }}\n")])
+}
+
+/// The event that they have more.
+pub(crate) async fn publish_doubled(
+    stage: &Stage,
+    newer: &Model,
+    schemas: &SchemaIds,
+    id: Uuid,
+    version: u64,
+) -> Position {
+    let doubled = &newer.events["doubled"];
+    let mut value = frame(schemas.id(&doubled.type_name).unwrap());
+    doubled.codec.encode(&fields(doubled, &json!({ "amount": 2 })), &mut value).unwrap();
+    let at = Timestamp(i64::try_from(version).unwrap());
+    stage.publish_bytes(newer, doubled, id, version, at, &value).await
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_stops_nobody_and_its_row_waits_for_it() {
@@ -86,16 +109,12 @@ async fn poison_stops_nobody_and_its_row_waits_for_it() {
 async fn a_replay_in_order_heals_the_row() {
     let stage = Stage::new(&[COUNTER]).await;
     let running = stage.start();
-    let today =
-        models(&[&format!("{COUNTER}  double: {{ set: {{ amount: state.amount * 2 }}, emits: doubled }}\n")]);
+    let today = with_doubled();
     let schemas = stage.register(&today).await;
     let (counter, newer) = (stage.model("counter"), today.get("counter").unwrap().clone());
     let id = Uuid::now_v7();
     let mut positions = publish(&stage, &counter, &[id], 1..=2).await;
-    let doubled = &newer.events["doubled"];
-    let mut value = frame(schemas.id(&doubled.type_name).unwrap());
-    doubled.codec.encode(&fields(doubled, &json!({ "amount": 2 })), &mut value).unwrap();
-    positions.push(stage.publish_bytes(&counter, doubled, id, 3, Timestamp(3), &value).await);
+    positions.push(publish_doubled(&stage, &newer, &schemas, id, 3).await);
     positions.extend(publish(&stage, &counter, &[id], 4..=5).await);
     stage.reach(&positions).await;
     assert_eq!(rows(&stage, &counter).await[&id], (2, json!(1)));
@@ -108,7 +127,7 @@ async fn a_replay_in_order_heals_the_row() {
     let yesterday = stage.replay(&stage.models).apply(&origins[2]).await.unwrap();
     assert!(matches!(&yesterday, Replayed::Refused(why) if why.contains("Doubled")), "{yesterday:?}");
     for origin in &origins[2..] {
-        assert_eq!(replay.apply(origin).await.unwrap(), Replayed::Applied);
+        assert_eq!(replay.apply(origin).await.unwrap(), Replayed::Applied { is_cached: false });
         assert_eq!(replay.apply(origin).await.unwrap(), Replayed::AlreadyThere);
     }
     assert_eq!(rows(&stage, &counter).await[&id], (5, json!(4)));

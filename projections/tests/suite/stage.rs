@@ -185,7 +185,8 @@ impl Stage {
 
     /// The tool that tries events again, with `models`.
     pub(crate) fn replay(&self, models: &Arc<Models>) -> Replay {
-        Replay::new(&self.database.options, &self.kafka, self.registry.clone(), models.clone()).unwrap()
+        let (options, registry) = (&self.database.options, self.registry.clone());
+        Replay::new(options, &self.kafka, registry, models.clone(), self.cache()).unwrap()
     }
 
     /// Registers the events of other models under the topics of this test.

@@ -111,7 +111,7 @@ async fn a_projection_is_given_what_its_rows_take() {
     assert_eq!(counted().await, [json!({ "by": 1, "times": 2 })]);
 
     let replayed = stage.replay(&stage.models).apply(&stage.origin(&hole)).await.unwrap();
-    assert_eq!(replayed, writ_projections::projector::replay::Replayed::Applied);
+    assert_eq!(replayed, writ_projections::projector::replay::Replayed::Applied { is_cached: false });
     assert_eq!(counted().await, [json!({ "by": 1, "times": 2 }), json!({ "by": 3, "times": 1 })]);
     assert_eq!(
         stage.database.number("SELECT count(*) FROM $schema.event_log").await,
