@@ -1,7 +1,7 @@
 //! A large shop, event by event: categories, products and customers, then orders that are placed and, some time later,
 //! paid, shipped or cancelled.
 //!
-//! Every event is a decision of the model itself ([`writ_model::decide`]), so that what is measured later is what the
+//! Every event is a decision of the model itself ([`mod@writ_model::decide`]), so that what is measured later is what the
 //! decider would have written, whatever the model files say. The same count gives the same events in the same order.
 
 mod catalogue;

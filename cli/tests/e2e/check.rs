@@ -186,5 +186,7 @@ fn the_language_has_a_schema() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(schema["$schema"].as_str().unwrap().contains("2020-12"));
-    assert!(schema["properties"]["model"].is_object(), "{schema}");
+    for document in ["model", "projection"] {
+        assert!(schema["$defs"][document]["properties"][document].is_object(), "{document} in {schema}");
+    }
 }

@@ -263,11 +263,11 @@ async fn a_list_shows_what_was_asked_for() {
     let order = app.place_order().await;
     let number = order.body["state"]["number"].as_str().unwrap();
     let parameters =
-        [("number", number), ("fields", "number,status"), ("expand", "customer"), ("count", "true")];
+        [("number", number), ("fields", "number,status"), ("expand", "account"), ("count", "true")];
     let list = app.get_at(&client::query("/v1/order", &parameters), order.position()).await.expect(200);
     let item = &list.body["items"][0];
     assert_eq!(item["state"], json!({ "number": number, "status": order.body["state"]["status"] }));
-    assert_eq!(item["expanded"]["customer"]["id"], order.body["state"]["customer"]);
+    assert_eq!(item["expanded"]["account"]["id"], order.body["state"]["account"]);
     assert_eq!(list.body["count"], json!({ "value": 1, "exact": true }));
 
     let one = format!("/v1/order/{}", order.id());
