@@ -166,7 +166,8 @@ async fn what_no_row_is_given_is_in_the_log_and_written_down() {
     running.stop().await;
 }
 
-/// The other projector is this test: it holds the places, and moves them past the event.
+/// The other projector is this test: it holds the place of the rows, and moves it past the event. Only that one: with
+/// several that have changed, PostgreSQL finds fewer of them again, which would fence us too.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_comes_second_applies_nothing() {
     let stage = Stage::new(&[COUNTER]).await;
@@ -181,7 +182,8 @@ async fn who_comes_second_applies_nothing() {
     let mut connection = sqlx::PgConnection::connect(&stage.database.options.url).await.unwrap();
     let mut other = connection.begin().await.unwrap();
     let run = |sql: String| sqlx::raw_sql(sqlx::AssertSqlSafe(sql));
-    let move_places = format!("UPDATE {schema}.writ_offsets SET next = next + 1 WHERE next > 0");
+    let move_places =
+        format!("UPDATE {schema}.writ_offsets SET next = next + 1 WHERE projection = 'counter' AND next > 0");
     run(move_places).execute(&mut *other).await.unwrap();
     let second = publish(&stage, &counter, &[id], 2..=2).await;
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'writ-projector' \
@@ -197,6 +199,10 @@ async fn who_comes_second_applies_nothing() {
         (1, json!(0)),
         "the other one has applied it, or so it says"
     );
-    assert_eq!(stage.database.number("SELECT count(*) FROM $schema.event_log").await, 2);
+    assert_eq!(
+        stage.database.number("SELECT count(*) FROM $schema.event_log").await,
+        3,
+        "whose place nobody moved"
+    );
     tokio::time::timeout(LIMIT, running.stop()).await.unwrap();
 }
