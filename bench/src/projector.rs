@@ -62,8 +62,8 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode> {
 
 async fn measure(dataset: &Dataset) -> Result<Report> {
     let pool = dataset.postgres(&[("synchronous_commit", "off")]).await?;
-    // The projector itself makes the tables that are copied.
-    let mut server = Server::start(&dataset.setup, "projector", "projector")?;
+    // The projector itself makes the tables that are copied. The api beside it tells when it is ready.
+    let mut server = Server::start(&dataset.setup, "projector", "api,projector")?;
     until_tables(dataset, &pool).await?;
     server.until_ready("projector").await?;
     server.terminate().await?;

@@ -83,7 +83,8 @@ async fn measure(options: &Options, dataset: &Dataset) -> Result<Report> {
     let pool = dataset.postgres(&[]).await?;
     dataset.fill().await?;
     let ends = tokio::task::block_in_place(|| dataset.ends())?;
-    let mut projector = Server::start(&dataset.setup, "projector", "projector")?;
+    // The api beside it tells when it is ready; before, a signal to end would just end the process.
+    let mut projector = Server::start(&dataset.setup, "projector", "api,projector")?;
     projector.until_ready("projector").await?;
     let progress = dataset.until_projected(&pool, &ends, STILL).await?;
     println!("The rows are there ({:.0} events/s).", progress.per_second());
