@@ -110,6 +110,10 @@ impl Bar {
 fn message(build: &Build, pace: &Pace) -> String {
     let Build { done, total, .. } = build;
     let mut message = format!("{done} of {total} events");
+    if *done > 0 && pace.rate() == Some(0.0) {
+        message.push_str("; it makes its indexes, or waits for a moment to take its place");
+        return message;
+    }
     if let Some(rate) = pace.rate() {
         message.push_str(&format!(", {rate:.0}/s"));
     }
@@ -139,6 +143,12 @@ mod tests {
         assert_eq!(message(&build(0), &pace), "0 of 10000 events");
         pace.note(begin + Duration::from_secs(1), 400);
         assert_eq!(message(&build(400), &pace), "400 of 10000 events, 400/s, 24 s left");
+        let later = |seconds| begin + Duration::from_secs(seconds);
+        pace.note(later(20), 9_990);
+        pace.note(later(35), 9_990);
+        pace.note(later(46), 9_990);
+        let said = "9990 of 10000 events; it makes its indexes, or waits for a moment to take its place";
+        assert_eq!(message(&build(9_990), &pace), said);
         assert_eq!(text(Duration::from_secs(600)), "10 min");
         assert_eq!(text(Duration::from_secs(9_000)), "2.5 h");
     }
