@@ -40,6 +40,9 @@ pub(crate) fn export_pool(options: &Options) -> Result<PgPool, InvalidOptions> {
         .connect_lazy_with(connect))
 }
 
+/// No notice that a table, which is made `IF NOT EXISTS`, exists.
+const QUIET: (&str, &str) = ("client_min_messages", "warning");
+
 /// The projector's connection, made on first use.
 pub(crate) fn projector_pool(options: &Options) -> Result<PgPool, InvalidOptions> {
     // Rows and offsets are lost together if PostgreSQL crashes, and are read from Kafka again: no need to wait for its disk.
@@ -47,13 +50,18 @@ pub(crate) fn projector_pool(options: &Options) -> Result<PgPool, InvalidOptions
         ("synchronous_commit", "off"),
         ("statement_timeout", "60s"),
         ("lock_timeout", "30s"),
+        QUIET,
     ]);
     Ok(PgPoolOptions::new().max_connections(1).acquire_timeout(PROJECTOR_ACQUIRE).connect_lazy_with(connect))
 }
 
 /// How the builder connects. Its statements may take long; that PostgreSQL is away is for its caller to notice.
 pub(crate) fn builder_connection(options: &Options) -> Result<PgConnectOptions, InvalidOptions> {
-    Ok(connect(options, "writ-builder")?.options([("synchronous_commit", "off"), ("lock_timeout", "30s")]))
+    Ok(connect(options, "writ-builder")?.options([
+        ("synchronous_commit", "off"),
+        ("lock_timeout", "30s"),
+        QUIET,
+    ]))
 }
 
 /// The one connection of a tool, made on first use.
@@ -66,8 +74,12 @@ pub(crate) fn tool_pool(options: &Options) -> Result<PgPool, InvalidOptions> {
 /// A connection for work that may take as long as it needs.
 pub(crate) fn maintenance_connection(options: &Options) -> Result<PgConnectOptions, InvalidOptions> {
     // Without the check, PostgreSQL would go on with a statement whose caller is gone.
-    let unlimited =
-        [("statement_timeout", "0"), ("lock_timeout", "0"), ("client_connection_check_interval", "1s")];
+    let unlimited = [
+        ("statement_timeout", "0"),
+        ("lock_timeout", "0"),
+        ("client_connection_check_interval", "1s"),
+        QUIET,
+    ];
     Ok(connect(options, "writ-indexes")?.options(unlimited))
 }
 

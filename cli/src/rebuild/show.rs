@@ -109,6 +109,9 @@ impl Bar {
 /// `412000 of 1000000 events, 35120/s, 17 s left`.
 fn message(build: &Build, pace: &Pace) -> String {
     let Build { done, total, .. } = build;
+    if *total == 0 {
+        return "waits for its turn".to_owned();
+    }
     let mut message = format!("{done} of {total} events");
     if *done > 0 && pace.rate() == Some(0.0) {
         message.push_str("; it makes its indexes, or waits for a moment to take its place");
@@ -140,6 +143,7 @@ mod tests {
         let (begin, mut pace) = (Instant::now(), Pace::default());
         let build = |done| Build { generation: 2, done, total: 10_000, applied: done, ..Build::default() };
         pace.note(begin, 0);
+        assert_eq!(message(&Build::default(), &pace), "waits for its turn");
         assert_eq!(message(&build(0), &pace), "0 of 10000 events");
         pace.note(begin + Duration::from_secs(1), 400);
         assert_eq!(message(&build(400), &pace), "400 of 10000 events, 400/s, 24 s left");
