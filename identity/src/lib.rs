@@ -1,0 +1,7 @@
+//! The mechanisms of identity: who someone is, and what that someone may do. Nothing here speaks Kafka, HTTP, PostgreSQL
+//! or Redis.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod digest;
+pub mod password;
