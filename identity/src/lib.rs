@@ -3,5 +3,8 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod access_token;
 mod digest;
+pub mod keys;
 pub mod password;
+mod time;
