@@ -7,4 +7,5 @@ pub mod access_token;
 mod digest;
 pub mod keys;
 pub mod password;
+pub mod refresh_token;
 mod time;
