@@ -8,4 +8,5 @@ mod digest;
 pub mod keys;
 pub mod password;
 pub mod refresh_token;
+pub mod seal;
 mod time;
