@@ -4,9 +4,11 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod access_token;
+pub mod api_key;
 mod digest;
 pub mod keys;
 pub mod password;
+pub mod permission;
 pub mod refresh_token;
 pub mod seal;
 mod time;
