@@ -61,3 +61,33 @@ impl<'de> Deserialize<'de> for SecretHash {
         bytes.map(SecretHash).ok_or_else(|| de::Error::custom("a hash is 32 bytes as base64url"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_lists_of_parts_are_one() {
+        let parts: [(&str, &[&[u8]]); 5] =
+            [("ab", &[b"cd"]), ("a", &[b"bcd"]), ("ab", &[b"c", b"d"]), ("abcd", &[]), ("ab", &[b"cd", b""])];
+        for (index, left) in parts.iter().enumerate() {
+            for right in &parts[..index] {
+                let [left_hash, right_hash] =
+                    [left, right].map(|(purpose, parts)| SecretHash::of(purpose, parts));
+                assert!(!left_hash.matches(&right_hash), "{left:?} {right:?}");
+            }
+            assert!(SecretHash::of(left.0, left.1).matches(&SecretHash::of(left.0, left.1)));
+        }
+    }
+
+    #[test]
+    fn a_stored_hash_is_32_bytes() {
+        let hash = SecretHash::of("a", &[]);
+        let json = serde_json::to_string(&hash).unwrap();
+        assert_eq!(serde_json::from_str::<SecretHash>(&json).unwrap(), hash);
+        for wrong in [r#""""#, r#""AAAA""#, r#""!""#, "7"] {
+            assert!(serde_json::from_str::<SecretHash>(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(format!("{hash:?}"), "SecretHash(***)");
+    }
+}

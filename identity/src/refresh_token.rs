@@ -57,12 +57,8 @@ impl RefreshToken {
     /// What is asked of the session, and the token that its client gets if that is granted.
     pub fn renew(&self) -> (Renewal, RefreshToken) {
         let next = RefreshToken { session: self.session, shared: self.shared, own: random() };
-        let renewal = Renewal {
-            session: self.session,
-            shared: self.shared_hash(),
-            presented: self.own_hash(),
-            next: next.own_hash(),
-        };
+        let renewal =
+            Renewal { shared: self.shared_hash(), presented: self.own_hash(), next: next.own_hash() };
         (renewal, next)
     }
 
@@ -113,7 +109,6 @@ impl fmt::Debug for RefreshToken {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Renewal {
-    session: Uuid,
     shared: SecretHash,
     presented: SecretHash,
     next: SecretHash,
@@ -214,8 +209,8 @@ impl Session {
 
     /// Uses a token up.
     pub fn rotate(&self, renewal: &Renewal, limits: &Limits, now: Timestamp) -> Outcome {
-        // Before anything else: a stranger learns nothing of the session's state.
-        if renewal.session != self.id || !self.shared.matches(&renewal.shared) {
+        // Before anything else: a stranger learns nothing of the session's state. The hash is of the session's id too.
+        if !self.shared.matches(&renewal.shared) {
             return Outcome::Refused(Refusal::Unknown);
         }
         if let Some(refusal) = self.over(limits, now) {

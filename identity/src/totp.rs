@@ -3,7 +3,7 @@
 //! A step of time is 30 seconds, and the code of the step before and of the one after are taken too: clocks differ, and
 //! typing takes time (section 5.2). Each code is good once: [`Used`] remembers the last step, and neither that nor an
 //! older one is taken again, so that a code that was seen on its way is worth nothing. SHA-1 is what authenticator apps
-//! speak; within HMAC it is as good as ever (RFC 6238, appendix B of RFC 4226).
+//! speak; the attacks on it don't reach HMAC (RFC 4226, appendix B.2).
 //!
 //! Six digits are guessed in a million tries. What bounds the tries is not here: whoever calls this counts them.
 

@@ -221,6 +221,9 @@ fn times_are_compared_with_the_leeway() {
     assert_eq!(f.with_claim("nbf", json!(soon)), Err(Error::NotYetValid { from }));
     assert_eq!(f.with_claim("iat", json!(soon)), Err(Error::NotYetValid { from }));
     assert!(f.with_claim("nbf", json!(soon - 1)).is_ok());
+    // Of the two the later one counts.
+    let payload = changed(changed(f.payload(), "iat", json!(soon)), "nbf", json!(soon - 60));
+    assert_eq!(f.verify(&f.sign(&f.header(), &payload)), Err(Error::NotYetValid { from }));
     let past = Timestamp(NOW.0 - 30_000);
     assert_eq!(f.with_claim("exp", json!(past.0 / 1000)), Err(Error::Expired { at: past }));
 }

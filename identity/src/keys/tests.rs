@@ -71,6 +71,20 @@ fn a_ring_is_what_its_json_says() {
 }
 
 #[test]
+fn the_order_in_the_file_does_not_count() {
+    let ring =
+        KeyRing::new(Key::generate(Timestamp(0))).rotated(Timestamp(40 * DAY), &Schedule::default()).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&ring.to_json()).unwrap();
+    json["keys"].as_array_mut().unwrap().reverse();
+    let read = KeyRing::from_json(&json.to_string()).unwrap();
+    for day in [0, 40, 41, 42] {
+        let [left, right] = [&ring, &read].map(|ring| ring.signing(Timestamp(day * DAY)).map(Key::kid));
+        assert!(left.is_some() && left == right, "day {day}: {left:?} {right:?}");
+    }
+    assert_eq!(read.rotation_due(&Schedule::default()), ring.rotation_due(&Schedule::default()));
+}
+
+#[test]
 fn every_fault_of_a_ring_is_named() {
     let key = |change: serde_json::Value| {
         let mut key =
