@@ -41,6 +41,8 @@ pub struct Models {
     pub models: IndexMap<String, Arc<Model>>,
     /// SQL projections by name, in the order of the files. No model has such a name.
     pub projections: IndexMap<String, Arc<Projection>>,
+    /// What is allowed and probably not meant, in file order: rules that are open to everyone, commands without one.
+    pub warnings: Vec<Diagnostic>,
 }
 
 impl Models {
@@ -74,7 +76,7 @@ pub struct Model {
     pub commands: IndexMap<String, Command>,
     /// Every event that some command emits.
     pub events: IndexMap<String, Event>,
-    /// `allow` rules: checked here, enforced by the identity part.
+    /// `allow` rules, each for one command or for `read`: see [`crate::access`].
     pub allow: Vec<Rule>,
     /// What no two aggregates share: `unique` of the fields, then that of the model.
     pub uniques: Vec<Unique>,

@@ -9,13 +9,13 @@ mod convert;
 mod evaluate;
 mod exact;
 mod fit;
-mod functions;
+pub(crate) mod functions;
 mod macros;
 mod operators;
 mod parse;
 #[cfg(test)]
 mod tests;
-mod tree;
+pub(crate) mod tree;
 mod types;
 
 use std::ops::Range;
@@ -29,6 +29,8 @@ use self::tree::Typed;
 use crate::decide::Actor;
 use crate::declaration::Field;
 use crate::value::{Object, Timestamp, Value};
+
+pub(crate) use self::evaluate::MAX_STEPS;
 
 /// The names that an expression may use.
 #[derive(Debug, Clone, Copy)]
@@ -113,5 +115,17 @@ impl Compiled {
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
         evaluate::evaluate(&self.root, &self.source, scope, self.nullable)
             .map_err(|detail| EvalError { source_text: self.source.clone(), detail })
+    }
+
+    /// The typed tree, for what reads a rule without evaluating it ([`crate::access`]).
+    pub(crate) fn root(&self) -> &Typed {
+        &self.root
+    }
+
+    /// Evaluates a part of the tree as [`Compiled::evaluate`] would on its way, null being a value, with a cost limit of
+    /// its own. Also the steps that it took.
+    pub(crate) fn evaluate_part(&self, part: &Typed, scope: &Scope<'_>) -> (Result<Value, EvalError>, u64) {
+        let (result, steps) = evaluate::evaluate_counting(part, &self.source, scope, true);
+        (result.map_err(|detail| EvalError { source_text: self.source.clone(), detail }), steps)
     }
 }

@@ -3,11 +3,12 @@
 //!
 //! The modules stand in the order in which data passes them: a model file becomes a checked [`Model`]
 //! ([`declaration`]), a JSON body becomes a typed [`Value`] ([`value`]), [`decide()`] turns a command into an event,
-//! [`evolve()`] merges the event into the state, and [`avro`] carries it to Kafka.
+//! [`evolve()`] merges the event into the state, and [`avro`] carries it to Kafka. [`access`] says who may send and read what.
 //! [`compatibility`] says whether events that are there already and their readers bear a changed declaration.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod access;
 pub mod avro;
 pub mod compatibility;
 pub mod decide;

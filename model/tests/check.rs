@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use writ_model::Models;
-use writ_model::diagnostic::Source;
+use writ_model::diagnostic::{Diagnostic, Source};
 
 fn files(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
@@ -28,8 +28,12 @@ fn source(path: &Path) -> Source {
 
 /// Findings as the editor would list them, one in a line, with the marked text below.
 fn findings(sources: &[Source]) -> String {
+    listed(sources, Models::check("shop", sources).err().unwrap_or_default())
+}
+
+fn listed(sources: &[Source], found: Vec<Diagnostic>) -> String {
     let mut lines = String::new();
-    for finding in Models::check("shop", sources).err().unwrap_or_default() {
+    for finding in found {
         let source =
             sources.iter().find(|source| source.name == finding.file).expect("the file is one of ours");
         let marked = &source.text[finding.span.clone()];
@@ -65,10 +69,25 @@ fn right_files_are_right() {
 }
 
 #[test]
+fn what_is_allowed_and_probably_not_meant_is_a_warning() {
+    let text = "model: page\nfields: { title: text }\ncrud: true\ncommands:\n  touch:\nallow:\n  \
+                create, update: 1 < 2\n  read: \"true\"\n---\n\
+                model: note\nfields: { title: text }\ncrud: [create]\nallow:\n  create: actor.id != null\n---\n\
+                model: open\nfields: { title: text }\ncrud: true\n";
+    let source = Source { name: "page.yaml".into(), text: text.into() };
+    let sources = std::slice::from_ref(&source);
+    let models = Models::check("shop", sources).expect("warnings are no errors");
+    snapshot("warnings", &listed(sources, models.warnings));
+}
+
+#[test]
 fn the_sample_shop_is_right() {
     let sources: Vec<Source> = files("../models").iter().map(|path| source(path)).collect();
     assert_eq!(findings(&sources), "");
     let models = Models::check("shop", &sources).expect("checked above");
+    // What anyone may read here is meant to be.
+    let open: Vec<&str> = models.warnings.iter().map(|warning| warning.file.as_str()).collect();
+    assert_eq!(open, ["category.yaml", "product.yaml"], "{:?}", models.warnings);
     let order = models.get("order").expect("the order");
     assert_eq!(order.state_field.as_deref(), Some("status"));
     assert_eq!(order.key.as_deref(), Some("number"));

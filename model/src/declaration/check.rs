@@ -86,8 +86,16 @@ pub(super) fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnos
             }
         }
     }
-    found.extend(files.into_iter().flat_map(|(report, _)| report.finish()));
-    if found.is_empty() { Ok(Models { app: app.to_owned(), models, projections }) } else { Err(found) }
+    let mut warnings = Vec::new();
+    for (report, _) in files {
+        let (errors, others) = report.finish();
+        found.extend(errors);
+        warnings.extend(others);
+    }
+    if !found.is_empty() {
+        return Err(found);
+    }
+    Ok(Models { app: app.to_owned(), models, projections, warnings })
 }
 
 /// The entry that makes a document a projection.

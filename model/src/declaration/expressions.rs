@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::Type;
 use super::report::{Report, shown};
 use super::yaml::Node;
-use crate::expression::{Compiled, Env, Expected};
+use crate::expression::{Compiled, Env, Expected, Fault};
 
 const LONGEST: usize = 4000;
 
@@ -45,8 +45,13 @@ pub(super) fn compile(
         report.error(&node.span, message, format!("quote it twice: \"'{source}'\""));
         return None;
     }
-    match Compiled::compile(source, env, expected) {
-        Ok(compiled) => Some(compiled),
+    self::report(report, node, Compiled::compile(source, env, expected))
+}
+
+/// Puts the faults of the expression at `node` in their place. `None`: there are some.
+pub(super) fn report<T>(report: &mut Report<'_>, node: &Node, result: Result<T, Vec<Fault>>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
         Err(faults) => {
             for fault in faults {
                 let span = node.span_of_part(report.text(), &fault.span);

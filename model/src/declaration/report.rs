@@ -1,4 +1,4 @@
-//! Collects the findings of one file, and words what they have in common.
+//! Collects the findings of one file, errors and warnings, and words what they have in common.
 
 use std::ops::Range;
 
@@ -8,21 +8,38 @@ use crate::diagnostic::{Diagnostic, Source};
 pub(super) struct Report<'a> {
     source: &'a Source,
     found: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(source: &'a Source) -> Self {
-        Report { source, found: Vec::new() }
+        Report { source, found: Vec::new(), warnings: Vec::new() }
     }
 
     pub(super) fn error(&mut self, span: &Range<usize>, message: impl Into<String>, hint: impl Into<Hint>) {
-        self.found.push(Diagnostic {
+        let error = self.diagnostic(span, message, hint);
+        self.found.push(error);
+    }
+
+    /// Says what is right by the language and still probably not meant.
+    pub(super) fn warning(&mut self, span: &Range<usize>, message: impl Into<String>, hint: impl Into<Hint>) {
+        let warning = self.diagnostic(span, message, hint);
+        self.warnings.push(warning);
+    }
+
+    fn diagnostic(
+        &self,
+        span: &Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<Hint>,
+    ) -> Diagnostic {
+        Diagnostic {
             file: self.source.name.clone(),
             span: span.clone(),
             // A message about an expression of several lines may quote the end of one.
             message: message.into().replace(char::is_control, " "),
             hint: hint.into().0,
-        });
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -34,11 +51,14 @@ impl<'a> Report<'a> {
         &self.source.text
     }
 
-    /// In the order of the text, each once.
-    pub(super) fn finish(mut self) -> Vec<Diagnostic> {
-        self.found.sort_by_key(|found| found.span.start);
-        self.found.dedup();
-        self.found
+    /// Errors, then warnings, both in the order of the text, each once.
+    pub(super) fn finish(self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+        let in_order = |mut found: Vec<Diagnostic>| {
+            found.sort_by_key(|found| found.span.start);
+            found.dedup();
+            found
+        };
+        (in_order(self.found), in_order(self.warnings))
     }
 }
 

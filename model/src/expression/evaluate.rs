@@ -14,7 +14,7 @@ use super::types::Ty;
 use crate::value::{Object, Value};
 
 /// Steps of one evaluation: a node, an item of a list, 64 bytes of text.
-const MAX_STEPS: u64 = 100_000;
+pub(crate) const MAX_STEPS: u64 = 100_000;
 /// Bytes of a text that an expression puts together.
 const MAX_TEXT: usize = 1 << 20;
 
@@ -27,9 +27,20 @@ pub(super) fn evaluate(
     scope: &Scope<'_>,
     nullable: bool,
 ) -> Result<Value, String> {
+    evaluate_counting(root, source, scope, nullable).0
+}
+
+/// The same with the steps that it took, also where it failed.
+pub(super) fn evaluate_counting(
+    root: &Typed,
+    source: &str,
+    scope: &Scope<'_>,
+    nullable: bool,
+) -> (Result<Value, String>, u64) {
     let evaluation = Evaluation { source, scope, steps: Cell::new(0) };
-    let value = if nullable { evaluation.value(root, None)? } else { evaluation.present(root, None)? };
-    Ok(value.into_owned())
+    let value = if nullable { evaluation.value(root, None) } else { evaluation.present(root, None) };
+    let value = value.map(Cow::into_owned);
+    (value, evaluation.steps.get())
 }
 
 struct Evaluation<'s> {

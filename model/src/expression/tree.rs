@@ -124,6 +124,43 @@ impl Typed {
         Typed { node: Node::Literal(Value::Null), slot: Slot { ty: Ty::Faulty, nullable: true }, span }
     }
 
+    /// Whether `test` holds for this node or one below it.
+    pub(crate) fn any(&self, test: &dyn Fn(&Node) -> bool) -> bool {
+        let any = |parts: &[&Typed]| parts.iter().any(|part| part.any(test));
+        test(&self.node)
+            || match &self.node {
+                Node::Literal(_)
+                | Node::Input(_)
+                | Node::State(_)
+                | Node::Now
+                | Node::Id
+                | Node::ActorId
+                | Node::ActorRoles
+                | Node::Item(_) => false,
+                Node::Member(operand, _)
+                | Node::Not(operand)
+                | Node::Negate(operand)
+                | Node::Widen(operand)
+                | Node::Has(operand)
+                | Node::Role(operand)
+                | Node::Matches(operand, _) => any(&[operand]),
+                Node::Index(left, right)
+                | Node::And(left, right)
+                | Node::Or(left, right)
+                | Node::Compare(_, left, right)
+                | Node::In(left, right)
+                | Node::Arithmetic(_, left, right)
+                | Node::OrElse(left, right) => any(&[left, right]),
+                Node::Conditional(branches) => branches.iter().any(|branch| branch.any(test)),
+                Node::List(items) | Node::Call(_, items) => items.iter().any(|item| item.any(test)),
+                Node::Object(parts) => parts.iter().any(|(_, part)| part.any(test)),
+                Node::Each(each) => {
+                    any(&[&each.over, &each.body])
+                        || each.filter.as_ref().is_some_and(|filter| filter.any(test))
+                }
+            }
+    }
+
     /// The tree as a value of `ty`, which its own type must unify to.
     pub(crate) fn widened(self, ty: &Ty) -> Typed {
         if !needs_widening(&self.slot.ty, ty) {

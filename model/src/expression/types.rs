@@ -118,6 +118,19 @@ impl Ty {
         matches!(self, Ty::Integer | Ty::Decimal | Ty::Faulty)
     }
 
+    pub(crate) fn is_boolean(&self) -> bool {
+        matches!(self, Ty::Boolean)
+    }
+
+    /// Whether a value costs next to nothing to copy and compare, however long it is.
+    pub(crate) fn is_small(&self) -> bool {
+        match self {
+            Ty::Text | Ty::List(_) | Ty::Object(_) | Ty::Json | Ty::Faulty => false,
+            Ty::Null | Ty::Never | Ty::Boolean | Ty::Integer | Ty::Decimal | Ty::Enum(_) => true,
+            Ty::Timestamp | Ty::Date | Ty::Duration | Ty::Uuid => true,
+        }
+    }
+
     /// Has `<`, `min` and `max`.
     pub(crate) fn is_ordered(&self) -> bool {
         matches!(

@@ -1,0 +1,99 @@
+//! Who may do what: the `allow` rules of a model, held against an actor. Nothing here says who the actor is.
+//!
+//! What isn't allowed is denied: a command without a rule, and queries without a `read` rule, are for nobody. A command
+//! passes [`early`] in the api, which knows the actor and perhaps the input but not the state, and then [`may_send`] in the
+//! decider, which knows all and has the last word. A query passes [`readable`], which turns the `read` rule, for one
+//! actor, into a [`Predicate`] over the fields of the state; what translates that to SQL needs to know no CEL.
+//!
+//! `may_send` evaluates a rule as guards are evaluated. `early` and `readable` work on the same typed tree: what depends on
+//! the actor alone is evaluated, the rest stays open (`early`) or becomes a test (`readable`). Their answers never differ
+//! from the evaluation, which tests hold them to.
+
+mod early;
+mod predicate;
+mod translate;
+
+pub use early::{Early, Known, early};
+pub use predicate::{Comparison, Kind, Path, Predicate, Readable, Test};
+
+use crate::decide::Actor;
+use crate::declaration::{Model, Rule};
+use crate::expression::{Compiled, EvalError, Scope};
+use crate::value::{Timestamp, Value};
+
+pub(crate) use translate::check as check_read_rule;
+
+/// The name of the rule for queries. No command is called like this.
+pub const READ: &str = "read";
+
+/// Why a command is refused. For the log: the caller learns no more than that.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// There is no rule, so nobody may send it.
+    #[error("`{model}` has no `allow` rule for `{command}`")]
+    NoRule {
+        /// The model.
+        model: String,
+        /// The command.
+        command: String,
+    },
+    /// The rule doesn't hold for this actor.
+    #[error("the rule `{rule}` doesn't hold")]
+    NotAllowed {
+        /// The rule as written.
+        rule: String,
+    },
+    /// The rule has no value: a null, an overflow, too costly. Who wrote it has to guard that case.
+    #[error("a rule can't be evaluated")]
+    Failed(#[from] EvalError),
+}
+
+/// Whether the command may be sent, with everything known: the input as [`crate::decide()`] reads it, the state that it
+/// decides on. Whether there is such a command and such an aggregate is the decision's question, not this one's.
+pub fn may_send(model: &Model, command: &str, scope: &Scope<'_>) -> Result<(), Denied> {
+    let rule = rule(model, command).filter(|_| command != READ);
+    let Some(rule) = rule else {
+        return Err(Denied::NoRule { model: model.name.clone(), command: command.to_owned() });
+    };
+    match rule.that.evaluate(scope)? {
+        Value::Boolean(true) => Ok(()),
+        _ => Err(Denied::NotAllowed { rule: rule.that.source.clone() }),
+    }
+}
+
+/// What the actor may read of a model at the time `now`: the `read` rule with all that it says of the actor worked out. For
+/// every aggregate it holds exactly where the rule evaluates to true; where the evaluation fails (a null that the rule
+/// doesn't guard), the aggregate isn't readable. One difference: the cost limit of expressions isn't counted here.
+pub fn readable(model: &Model, actor: &Actor, now: Timestamp) -> Readable {
+    match rule(model, READ) {
+        Some(rule) => translate::readable(&rule.that, &model.fields, actor, now),
+        None => Readable::Nothing,
+    }
+}
+
+/// Whether the rule is true for everyone and everything, because it names nothing.
+pub(crate) fn is_open(rule: &Compiled) -> bool {
+    use crate::expression::tree::Node;
+    let names_something = rule.root().any(&|node| {
+        matches!(
+            node,
+            Node::Input(_)
+                | Node::State(_)
+                | Node::Now
+                | Node::Id
+                | Node::ActorId
+                | Node::ActorRoles
+                | Node::Role(_)
+        )
+    });
+    let (actor, input) = (Actor::default(), crate::value::Object::new());
+    let scope = Scope { id: uuid::Uuid::nil(), input: &input, state: None, now: Timestamp(0), actor: &actor };
+    !names_something && rule.evaluate(&scope) == Ok(Value::Boolean(true))
+}
+
+fn rule<'m>(model: &'m Model, name: &str) -> Option<&'m Rule> {
+    model.allow.iter().find(|rule| rule.applies_to.iter().any(|known| known == name))
+}
+
+#[cfg(test)]
+mod tests;
