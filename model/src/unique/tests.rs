@@ -172,10 +172,12 @@ proptest! {
         let folded = fold_case(&text);
         prop_assert_eq!(&fold_case(&folded), &folded, "folding twice changes nothing");
         // Only characters with one lower case: `İ` and the final sigma depend on language and place.
-        let lower: String = CaseMapper::new().fold_string(&text).into_owned();
-        prop_assert_eq!(&fold_case(&lower), &folded);
         let decomposed = DecomposingNormalizerBorrowed::new_nfd().normalize(&text).into_owned();
         prop_assert_eq!(&fold_case(&decomposed), &folded);
+        // Of the decomposed text, as D145 has it: the iota below a letter becomes one beside it, and a mark that stood
+        // between the two in one form stands behind both in the other.
+        let lower: String = CaseMapper::new().fold_string(&decomposed).into_owned();
+        prop_assert_eq!(&fold_case(&lower), &folded);
         prop_assert_eq!(fold_case(&text.to_uppercase()), fold_case(&text.to_uppercase().to_lowercase()));
     }
 }
