@@ -11,6 +11,7 @@ mod exact;
 mod fit;
 pub(crate) mod functions;
 mod macros;
+mod nobody;
 mod operators;
 mod parse;
 #[cfg(test)]
@@ -104,6 +105,7 @@ impl Compiled {
             let root = checker.check(&parsed.root);
             let root = checker.fit(root, expected);
             let mut faults = checker.faults;
+            nobody::check(&root, &mut faults);
             faults.sort_by_key(|fault| (fault.span.start, fault.span.end));
             if faults.is_empty() { Ok(root) } else { Err(faults) }
         })?;

@@ -126,39 +126,48 @@ impl Typed {
 
     /// Whether `test` holds for this node or one below it.
     pub(crate) fn any(&self, test: &dyn Fn(&Node) -> bool) -> bool {
-        let any = |parts: &[&Typed]| parts.iter().any(|part| part.any(test));
-        test(&self.node)
-            || match &self.node {
-                Node::Literal(_)
-                | Node::Input(_)
-                | Node::State(_)
-                | Node::Now
-                | Node::Id
-                | Node::ActorId
-                | Node::ActorRoles
-                | Node::Item(_) => false,
-                Node::Member(operand, _)
-                | Node::Not(operand)
-                | Node::Negate(operand)
-                | Node::Widen(operand)
-                | Node::Has(operand)
-                | Node::Role(operand)
-                | Node::Matches(operand, _) => any(&[operand]),
-                Node::Index(left, right)
-                | Node::And(left, right)
-                | Node::Or(left, right)
-                | Node::Compare(_, left, right)
-                | Node::In(left, right)
-                | Node::Arithmetic(_, left, right)
-                | Node::OrElse(left, right) => any(&[left, right]),
-                Node::Conditional(branches) => branches.iter().any(|branch| branch.any(test)),
-                Node::List(items) | Node::Call(_, items) => items.iter().any(|item| item.any(test)),
-                Node::Object(parts) => parts.iter().any(|(_, part)| part.any(test)),
-                Node::Each(each) => {
-                    any(&[&each.over, &each.body])
-                        || each.filter.as_ref().is_some_and(|filter| filter.any(test))
-                }
+        let mut found = test(&self.node);
+        self.each_part(&mut |part| found = found || part.any(test));
+        found
+    }
+
+    /// Visits the nodes right below this one.
+    pub(crate) fn each_part<'a>(&'a self, visit: &mut dyn FnMut(&'a Typed)) {
+        match &self.node {
+            Node::Literal(_)
+            | Node::Input(_)
+            | Node::State(_)
+            | Node::Now
+            | Node::Id
+            | Node::ActorId
+            | Node::ActorRoles
+            | Node::Item(_) => {}
+            Node::Member(operand, _)
+            | Node::Not(operand)
+            | Node::Negate(operand)
+            | Node::Widen(operand)
+            | Node::Has(operand)
+            | Node::Role(operand)
+            | Node::Matches(operand, _) => visit(operand),
+            Node::Index(left, right)
+            | Node::And(left, right)
+            | Node::Or(left, right)
+            | Node::Compare(_, left, right)
+            | Node::In(left, right)
+            | Node::Arithmetic(_, left, right)
+            | Node::OrElse(left, right) => {
+                visit(left);
+                visit(right);
             }
+            Node::Conditional(branches) => branches.iter().for_each(visit),
+            Node::List(items) | Node::Call(_, items) => items.iter().for_each(visit),
+            Node::Object(parts) => parts.iter().for_each(|(_, part)| visit(part)),
+            Node::Each(each) => {
+                visit(&each.over);
+                each.filter.iter().for_each(&mut *visit);
+                visit(&each.body);
+            }
+        }
     }
 
     /// The tree as a value of `ty`, which its own type must unify to.

@@ -282,3 +282,32 @@ fn deep_expressions_within_the_limits_evaluate() {
     let branches = "false?1:".repeat(60) + "2";
     assert_eq!(evaluate(&branches, integer()), Ok(Value::Integer(2)));
 }
+
+/// What an actor who isn't signed in would pass where the owner is null.
+#[test]
+fn nobody_hides_in_nothing() {
+    snapshot(
+        "nobody",
+        &table(
+            &[
+                "input.owner in [actor.id]",
+                "orElse(actor.id, null) == input.owner",
+                "(input.paid ? actor.id : input.owner) == input.owner",
+                "[actor.id] == [input.owner]",
+                "[actor.id].exists(a, a == input.owner)",
+                "[1].map(n, actor.id) == [input.owner]",
+                "{'by': actor.id}.by != input.owner",
+                "actor.id in [actor.id]",
+                "!([actor.id][0] == input.owner) || input.paid",
+            ],
+            Expected::Boolean,
+        ),
+    );
+    for right in [
+        "actor.id == input.owner && actor.id in [input.owner] && actor.id != null",
+        "orElse(actor.id, id) == input.owner || (actor.id == input.owner) == input.paid",
+        "(actor.id == input.owner ? 1 : 2) == 1 && [1].exists(n, actor.id == input.owner)",
+    ] {
+        compile(right, Expected::Boolean).unwrap();
+    }
+}
