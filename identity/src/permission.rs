@@ -18,9 +18,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
-/// The longest name of a model or a command, as in the language of the models.
-const MAX_NAME: usize = 48;
+use writ_model::declaration::is_name;
 
 /// What someone wants to do with a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,10 +199,4 @@ impl FromIterator<Permission> for Permissions {
     fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Self {
         Permissions(permissions.into_iter().collect())
     }
-}
-
-fn is_name(name: &str) -> bool {
-    name.len() <= MAX_NAME
-        && name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }

@@ -10,6 +10,7 @@ use crate::expression::Compiled;
 use crate::unique::Unique;
 use crate::value::{Decimal, Value};
 
+pub use names::is_name;
 pub use projection::{Metadata, Parameter, Projection, Statement};
 
 mod check;

@@ -161,27 +161,25 @@ async fn hashes_and_compares_on_other_threads() {
     assert_eq!(hasher.verify(password("correct horse battery"), None).await, Ok(Verdict::Wrong));
 }
 
-/// A job that says when it has begun and then waits for leave to end.
-fn gate() -> (impl FnOnce() + Send + 'static, std::sync::mpsc::Receiver<()>, std::sync::mpsc::Sender<()>) {
+/// Keeps the only thread of a pool at work until leave is given.
+async fn occupy(pool: &Pool) -> (tokio::task::JoinHandle<Result<(), Refused>>, std::sync::mpsc::Sender<()>) {
     let (begin, begun) = std::sync::mpsc::channel();
     let (leave, wait) = std::sync::mpsc::channel();
     let job = move || {
         begin.send(()).unwrap();
         wait.recv().unwrap();
     };
-    (job, begun, leave)
+    let pool = pool.clone();
+    let running = tokio::spawn(async move { pool.run(job).await });
+    tokio::task::yield_now().await;
+    begun.recv().unwrap();
+    (running, leave)
 }
 
 #[tokio::test]
 async fn a_full_queue_refuses_at_once() {
     let pool = Pool::start(one(), 2).unwrap();
-    let (job, begun, leave) = gate();
-    let running = tokio::spawn({
-        let pool = pool.clone();
-        async move { pool.run(job).await }
-    });
-    tokio::task::yield_now().await;
-    begun.recv().unwrap();
+    let (running, leave) = occupy(&pool).await;
     let waiting: Vec<_> = (0..2)
         .map(|number| {
             let pool = pool.clone();
@@ -235,13 +233,7 @@ async fn no_more_at_a_time_than_there_are_workers() {
 #[tokio::test]
 async fn who_gave_up_is_not_worked_for() {
     let pool = Pool::start(one(), 2).unwrap();
-    let (job, begun, leave) = gate();
-    let running = tokio::spawn({
-        let pool = pool.clone();
-        async move { pool.run(job).await }
-    });
-    tokio::task::yield_now().await;
-    begun.recv().unwrap();
+    let (running, leave) = occupy(&pool).await;
     let ran = Arc::new(AtomicUsize::new(0));
     let given_up = tokio::spawn({
         let (pool, ran) = (pool.clone(), ran.clone());

@@ -45,8 +45,8 @@ const WORDS: &[&str] = &["in", "null", "true", "false"];
 
 const LONGEST: usize = 48;
 
-/// Whether `name` is written as a name must be.
-pub(super) fn is_name(name: &str) -> bool {
+/// Whether `name` is written as the name of a model, a field or a command must be.
+pub fn is_name(name: &str) -> bool {
     name.len() <= LONGEST
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
