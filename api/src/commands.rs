@@ -12,13 +12,13 @@ pub(crate) mod single;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value as Json;
-use writ_model::decide::Actor;
 use writ_model::{Command, Model, Models, Object};
 use writ_producers::commands::Accepted;
 use writ_producers::envelope::CommandRecord;
 use writ_projections::positions::Reads;
 
 use crate::app::App;
+use crate::caller::Caller;
 use crate::middleware::Trace;
 use crate::problem::{Kind, Problem};
 use crate::queries::{self, unknown_parameter};
@@ -83,7 +83,7 @@ pub(crate) struct Checked {
 }
 
 /// Everything that can be checked by the declarations alone.
-pub(crate) fn check(models: &Models, call: Call, trace: &Trace) -> Result<Checked, Problem> {
+pub(crate) fn check(models: &Models, call: Call, caller: &Caller, trace: &Trace) -> Result<Checked, Problem> {
     let model = queries::model(models, &call.model)?;
     let command = find_command(model, &call)?;
     let path_id = match &call.id {
@@ -94,7 +94,7 @@ pub(crate) fn check(models: &Models, call: Call, trace: &Trace) -> Result<Checke
         command.parse_input(&call.input).map_err(|errors| Problem::of_errors(Kind::InvalidInput, errors))?;
 
     let known = path_id.or_else(|| natural_key(model, &input));
-    let actor = Actor::default();
+    let actor = caller.actor.clone();
     let identity = identity::of(&model.name, known, &actor, call.idempotency_key.as_deref());
     let record = CommandRecord {
         id: identity.command,

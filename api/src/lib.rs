@@ -1,7 +1,7 @@
 //! The HTTP interface of Writ: commands in, queries out, errors as problem documents.
 //!
 //! The modules stand in the order in which a request passes them. A connection is served by [`server`], every request
-//! goes through `middleware` and finds its handler in `router`. A command is checked against the model and its
+//! goes through `middleware`, which finds out its `caller`, and finds its handler in `router`. A command is checked against the model and its
 //! references, put into Kafka, and its answer awaited (`commands`); a query asks the read model (`queries`).
 //!
 //! Architecture invariants: nothing here writes to PostgreSQL or to an event topic. Every status and every error
@@ -11,6 +11,7 @@
 
 mod app;
 mod body;
+mod caller;
 mod commands;
 mod docs;
 mod export;

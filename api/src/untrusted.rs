@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Uri};
 use writ_model::{Models, Position};
 use writ_producers::envelope::CommandRecord;
 
+use crate::caller::Caller;
 use crate::commands::{self, batch, single};
 use crate::middleware::{self, Trace};
 use crate::problem::{Kind, Problem};
@@ -20,12 +21,12 @@ pub fn command(
     body: &[u8],
 ) -> Result<CommandRecord, Problem> {
     let (call, _) = single::read(path, query, headers, body)?;
-    Ok(commands::check(models, call, &Trace::of(headers))?.record)
+    Ok(commands::check(models, call, &Caller::open(), &Trace::of(headers))?.record)
 }
 
 /// A command as a line of `POST /v1/commands`, up to the record for Kafka.
 pub fn line(models: &Models, line: &[u8]) -> Result<CommandRecord, Problem> {
-    Ok(commands::check(models, batch::parse(line)?, &Trace::of(&HeaderMap::new()))?.record)
+    Ok(commands::check(models, batch::parse(line)?, &Caller::open(), &Trace::of(&HeaderMap::new()))?.record)
 }
 
 /// The parameters of a query string.

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 use writ_model::Timestamp;
+use writ_model::access::Permissions;
 use zeroize::Zeroizing;
 
 use crate::digest::{SecretHash, random};
-use crate::permission::Permissions;
 use crate::time::rfc3339;
 
 /// What every key begins with.

@@ -3,8 +3,8 @@
 //! waits, but for a [`password::Hasher`] whose threads are busy.
 //!
 //! In the order in which a request needs them: a [`password`] and a [`totp`] code prove an account, [`keys`] sign the
-//! [`access_token`] that it gets, a [`refresh_token`] renews that, an [`api_key`] stands for a service,
-//! [`permission`]s say what either may do, and [`seal`] keeps secrets on their way through topics.
+//! [`access_token`] that it gets, a [`refresh_token`] renews that, an [`api_key`] stands for a service, and [`seal`] keeps
+//! secrets on their way through topics. What someone may do is said in `writ_model::access`.
 //!
 //! What is secret has no `Display`, its `Debug` hides it, and its memory is overwritten when it goes; that can't be said of
 //! the copies that libraries make in between.
@@ -16,7 +16,6 @@ pub mod api_key;
 mod digest;
 pub mod keys;
 pub mod password;
-pub mod permission;
 pub mod refresh_token;
 pub mod seal;
 mod time;

@@ -5,15 +5,20 @@
 //! decider, which knows all and has the last word. A query passes [`readable`], which turns the `read` rule, for one
 //! actor, into a [`Predicate`] over the fields of the state; what translates that to SQL needs to know no CEL.
 //!
+//! Before the rule, what the [`Actor`] brings along counts: what the scopes of an API key leave out is denied, what a
+//! [`Permission`] of a role covers is allowed, and only else the rule is asked.
+//!
 //! `may_send` evaluates a rule as guards are evaluated. `early` and `readable` work on the same typed tree: what depends on
 //! the actor alone is evaluated, the rest stays open (`early`) or becomes a test (`readable`). Their answers never differ
 //! from the evaluation, which tests hold them to.
 
 mod early;
+mod permission;
 mod predicate;
 mod translate;
 
 pub use early::{Early, Known, early};
+pub use permission::{Access, Action, Error as PermissionError, Permission, Permissions};
 pub use predicate::{Comparison, Kind, Path, Predicate, Readable, Test};
 
 use crate::decide::Actor;
@@ -37,6 +42,14 @@ pub enum Denied {
         /// The command.
         command: String,
     },
+    /// The API key isn't for that.
+    #[error("the scopes of the key don't cover `{model}.{access}`")]
+    OutOfScope {
+        /// The model.
+        model: String,
+        /// The command.
+        access: String,
+    },
     /// The rule doesn't hold for this actor.
     #[error("the rule `{rule}` doesn't hold")]
     NotAllowed {
@@ -51,6 +64,13 @@ pub enum Denied {
 /// Whether the command may be sent, with everything known: the input as [`crate::decide()`] reads it, the state that it
 /// decides on. Whether there is such a command and such an aggregate is the decision's question, not this one's.
 pub fn may_send(model: &Model, command: &str, scope: &Scope<'_>) -> Result<(), Denied> {
+    match door(model, scope.actor, Access::Command(command)) {
+        Door::Open => return Ok(()),
+        Door::Closed => {
+            return Err(Denied::OutOfScope { model: model.name.clone(), access: command.to_owned() });
+        }
+        Door::ByRule => {}
+    }
     let rule = rule(model, command).filter(|_| command != READ);
     let Some(rule) = rule else {
         return Err(Denied::NoRule { model: model.name.clone(), command: command.to_owned() });
@@ -65,9 +85,30 @@ pub fn may_send(model: &Model, command: &str, scope: &Scope<'_>) -> Result<(), D
 /// every aggregate it holds exactly where the rule evaluates to true; where the evaluation fails (a null that the rule
 /// doesn't guard), the aggregate isn't readable. One difference: the cost limit of expressions isn't counted here.
 pub fn readable(model: &Model, actor: &Actor, now: Timestamp) -> Readable {
-    match rule(model, READ) {
-        Some(rule) => translate::readable(&rule.that, &model.fields, actor, now),
-        None => Readable::Nothing,
+    match (door(model, actor, Access::Read), rule(model, READ)) {
+        (Door::Open, _) => Readable::All,
+        (Door::ByRule, Some(rule)) => translate::readable(&rule.that, &model.fields, actor, now),
+        (Door::Closed, _) | (Door::ByRule, None) => Readable::Nothing,
+    }
+}
+
+/// What the actor's permissions and scopes say, before any rule.
+enum Door {
+    /// Allowed.
+    Open,
+    /// Denied.
+    Closed,
+    /// The rule decides.
+    ByRule,
+}
+
+fn door(model: &Model, actor: &Actor, access: Access<'_>) -> Door {
+    if actor.scopes.as_ref().is_some_and(|scopes| !scopes.allow(&model.name, access)) {
+        Door::Closed
+    } else if actor.permissions.allow(&model.name, access) {
+        Door::Open
+    } else {
+        Door::ByRule
     }
 }
 

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::access::Permissions;
 use crate::declaration::{Command, Event, Model};
 use crate::evolve::State;
 use crate::expression::Scope;
 use crate::value::{FieldError, Object, Timestamp, Value};
 
-/// Who sends a command. Anonymous until the identity part.
+/// Who sends a command or a query. By default nobody: not signed in, with no more than what the rules give to everyone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
     /// The account.
@@ -16,6 +17,12 @@ pub struct Actor {
     /// Names of roles.
     #[serde(default)]
     pub roles: Vec<String>,
+    /// What the roles allow beyond the rules of the models.
+    #[serde(default, skip_serializing_if = "Permissions::is_empty")]
+    pub permissions: Permissions,
+    /// What an API key is for. `None`: all that its account may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Permissions>,
 }
 
 /// What a decision may depend on beside model and state.

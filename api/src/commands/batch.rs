@@ -27,6 +27,7 @@ use super::answer::{self, Answer};
 use super::{Call, Sent, Wait, single};
 use crate::app::{App, Shared};
 use crate::body::Held;
+use crate::caller::Caller;
 use crate::headers::{self, IDEMPOTENCY_KEY_LIMIT};
 use crate::middleware::Trace;
 use crate::problem::{Kind, Problem};
@@ -63,6 +64,7 @@ fn empty() -> Json {
 
 pub(crate) async fn post(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Extension(trace): Extension<Trace>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
     headers: HeaderMap,
@@ -77,22 +79,23 @@ pub(crate) async fn post(
     })?;
 
     let lines = super::lines::read(body, app.clone());
-    let answers = answers(app, commands, trace, wait, lines).ready_chunks(CHUNK).map(move |lines| {
-        let _held_to_the_end = &permit;
-        Ok::<_, Infallible>(Bytes::from(lines.concat()))
-    });
+    let answers =
+        answers(app, commands, (caller, trace), wait, lines).ready_chunks(CHUNK).map(move |lines| {
+            let _held_to_the_end = &permit;
+            Ok::<_, Infallible>(Bytes::from(lines.concat()))
+        });
     Ok(([(CONTENT_TYPE, MEDIA_TYPES[0])], Body::from_stream(answers)).into_response())
 }
 
 fn answers(
     app: Shared,
     commands: Commands,
-    trace: Trace,
+    sender: (Caller, Trace),
     wait: Wait,
     lines: impl Stream<Item = Result<Bytes, Problem>> + Send,
 ) -> impl Stream<Item = Vec<u8>> + Send {
     let window = app.options.batch_window.max(1);
-    let (holding, checking, finishing, trace) = (app.clone(), app.clone(), app.clone(), Arc::new(trace));
+    let (holding, checking, finishing, sender) = (app.clone(), app.clone(), app.clone(), Arc::new(sender));
     lines
         // One after another, before any is checked: a line must not hold room that the line before it waits for.
         .then(move |line| {
@@ -103,7 +106,7 @@ fn answers(
                 Ok((line, held))
             }
         })
-        .map(move |line| check(checking.clone(), trace.clone(), line))
+        .map(move |line| check(checking.clone(), sender.clone(), line))
         .buffered(LOOKAHEAD)
         .then(move |checked| {
             let (app, commands) = (app.clone(), commands.clone());
@@ -126,7 +129,7 @@ fn answers(
 /// Kafka lets the batch wait.
 async fn check(
     app: Shared,
-    trace: Arc<Trace>,
+    sender: Arc<(Caller, Trace)>,
     line: Result<(Bytes, Held), Problem>,
 ) -> Result<(CommandRecord, Held), Problem> {
     let check = async move {
@@ -134,7 +137,7 @@ async fn check(
         let call = parse(&line)?;
         drop(line);
         let (model, command) = (call.model.clone(), call.command.clone());
-        let checked = super::check(&app.api.models, call, &trace).map_err(within_input)?;
+        let checked = super::check(&app.api.models, call, &sender.0, &sender.1).map_err(within_input)?;
         let record =
             super::check_references(&app, checked).await.map_err(within_input).inspect_err(|problem| {
                 super::count(&model, &command, problem.kind.slug());

@@ -70,7 +70,7 @@ mod tests {
             b in ("[a-z_]{1,8}", proptest::option::of(0u128..3), proptest::option::of(0u128..3), "[!-~]{1,8}"),
         ) {
             let identity = |(model, known, actor, key): &(String, Option<u128>, Option<u128>, String)| {
-                let actor = Actor { id: actor.map(Uuid::from_u128), roles: Vec::new() };
+                let actor = Actor { id: actor.map(Uuid::from_u128), ..Actor::default() };
                 of(model, known.map(Uuid::from_u128), &actor, Some(key))
             };
             prop_assert_eq!(identity(&a).command == identity(&b).command, a == b);

@@ -9,6 +9,7 @@ use http::HeaderMap;
 use super::answer::{self, Answer};
 use super::{Call, Sent, Wait};
 use crate::app::{App, Shared};
+use crate::caller::Caller;
 use crate::middleware::Trace;
 use crate::problem::{Kind, Problem};
 use crate::{body, headers, queries};
@@ -18,6 +19,7 @@ type QueryParameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 /// A command that creates an aggregate.
 pub(crate) async fn create(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Extension(trace): Extension<Trace>,
     path: Result<Path<(String, String)>, PathRejection>,
     query: QueryParameters,
@@ -25,12 +27,13 @@ pub(crate) async fn create(
     body: Body,
 ) -> Response {
     let path = path.map(|Path((model, command))| (model, None, command));
-    answer(&app, &trace, path, query, &headers, body).await
+    answer(&app, &caller, &trace, path, query, &headers, body).await
 }
 
 /// A command on an aggregate that exists.
 pub(crate) async fn change(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Extension(trace): Extension<Trace>,
     path: Result<Path<(String, String, String)>, PathRejection>,
     query: QueryParameters,
@@ -38,18 +41,19 @@ pub(crate) async fn change(
     body: Body,
 ) -> Response {
     let path = path.map(|Path((model, id, command))| (model, Some(id), command));
-    answer(&app, &trace, path, query, &headers, body).await
+    answer(&app, &caller, &trace, path, query, &headers, body).await
 }
 
 async fn answer(
     app: &App,
+    caller: &Caller,
     trace: &Trace,
     path: Result<(String, Option<String>, String), PathRejection>,
     query: QueryParameters,
     headers: &HeaderMap,
     body: Body,
 ) -> Response {
-    match run(app, trace, path, query, headers, body).await {
+    match run(app, caller, trace, path, query, headers, body).await {
         Ok(answer) => answer.into_response(),
         Err(problem) => problem.into_response(),
     }
@@ -57,6 +61,7 @@ async fn answer(
 
 async fn run(
     app: &App,
+    caller: &Caller,
     trace: &Trace,
     path: Result<(String, Option<String>, String), PathRejection>,
     query: QueryParameters,
@@ -68,7 +73,7 @@ async fn run(
     let (bytes, held) = body::read(body, &app.options, &app.bodies).await?;
     let (call, wait) = read(path, &queries::parameters(query)?, headers, &bytes)?;
     drop(bytes);
-    let checked = super::check(&app.api.models, call, trace)?;
+    let checked = super::check(&app.api.models, call, caller, trace)?;
     let (model, command) = (checked.record.model.clone(), checked.record.command.clone());
     let result = send(app, checked, held, wait).await;
     super::count(&model, &command, answer::result_label(&result));

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::permission::Access;
+use writ_model::access::Access;
 
 fn id() -> Uuid {
     Uuid::from_u128(0x0192_f0c1_6d2e_7cc3_98c4_dc0c_0c07_398f)

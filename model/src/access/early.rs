@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use uuid::Uuid;
 
-use super::{READ, rule};
+use super::{Access, Door, READ, door, rule};
 use crate::decide::Actor;
 use crate::declaration::Model;
 use crate::expression::tree::{Comparison, Node, Typed};
@@ -37,6 +37,11 @@ pub struct Known<'a> {
 
 /// Whether the command may be sent, as far as that can be said now.
 pub fn early(model: &Model, command: &str, known: &Known<'_>) -> Early {
+    match door(model, known.actor, Access::Command(command)) {
+        Door::Open => return Early::Yes,
+        Door::Closed => return Early::No,
+        Door::ByRule => {}
+    }
     let Some(rule) = rule(model, command).filter(|_| command != READ) else { return Early::No };
     of_rule(&rule.that, known)
 }

@@ -58,7 +58,7 @@ fn ruled(name: &str, rule: &str) -> std::sync::Arc<Model> {
 }
 
 fn actor(id: Option<Uuid>, roles: &[&str]) -> Actor {
-    Actor { id, roles: roles.iter().map(|role| (*role).to_owned()).collect() }
+    Actor { id, roles: roles.iter().map(|role| (*role).to_owned()).collect(), ..Actor::default() }
 }
 
 fn nobody() -> Actor {
@@ -286,4 +286,42 @@ fn a_rule_that_grows_beyond_bounds_is_refused() {
     assert!(
         matches!(read_by(&nobody(), &rule), Readable::Where(predicate) if format!("{predicate:?}").len() < 20_000)
     );
+}
+
+fn permissions(texts: &[&str]) -> Permissions {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[test]
+fn a_permission_adds_to_the_rules_and_a_scope_takes_away() {
+    let model = model("  read: state.owner == actor.id\n  update: state.owner == actor.id\n").unwrap();
+    let (fields, input) = (Object::new(), Object::new());
+    let check = |command: &str, actor: &Actor| {
+        let scope = Scope { id: OWNER, input: &input, state: Some(&fields), now: NOW, actor };
+        let known = Known { actor, id: None, input: None, now: None };
+        (may_send(&model, command, &scope).is_ok(), early(&model, command, &known))
+    };
+    let owner = actor(Some(OWNER), &[]);
+    let with = |own: &[&str], scopes: Option<&[&str]>| Actor {
+        permissions: permissions(own),
+        scopes: scopes.map(permissions),
+        ..owner.clone()
+    };
+    // No rule: nobody, but for who has a permission.
+    assert_eq!(check("delete", &owner), (false, Early::No));
+    assert_eq!(check("delete", &with(&["thing.delete"], None)), (true, Early::Yes));
+    assert_eq!(check("delete", &with(&["thing.read", "other.*"], None)), (false, Early::No));
+    // A rule that doesn't hold.
+    assert_eq!(check("update", &owner), (false, Early::Depends));
+    assert_eq!(check("update", &with(&["*"], None)), (true, Early::Yes));
+    // A scope closes what a permission has opened.
+    assert_eq!(check("update", &with(&["*"], Some(&["thing.read"]))), (false, Early::No));
+    assert_eq!(check("update", &with(&["*"], Some(&["thing.update"]))), (true, Early::Yes));
+    assert_eq!(check("delete", &with(&[], Some(&["*"]))), (false, Early::No));
+
+    let all = |actor: &Actor| readable(&model, actor, NOW);
+    assert!(matches!(all(&owner), Readable::Where(_)));
+    assert_eq!(all(&with(&["*.read"], None)), Readable::All);
+    assert_eq!(all(&with(&["*.read"], Some(&["thing.update"]))), Readable::Nothing);
+    assert!(matches!(all(&with(&[], Some(&["thing.read"]))), Readable::Where(_)));
 }

@@ -151,7 +151,11 @@ fn compile(source: &str, expected: Expected<'_>) -> Result<Compiled, Vec<Fault>>
 
 /// Evaluates with the order as input and state, at 2026-01-02T00:00:00Z, sent by the customer with the role `customer`.
 fn evaluate(source: &str, ty: Type) -> Result<Value, String> {
-    evaluate_as(source, ty, &Actor { id: Uuid::try_parse(CUSTOMER).ok(), roles: vec!["customer".to_owned()] })
+    evaluate_as(
+        source,
+        ty,
+        &Actor { id: Uuid::try_parse(CUSTOMER).ok(), roles: vec!["customer".to_owned()], ..Actor::default() },
+    )
 }
 
 fn evaluate_as(source: &str, ty: Type, actor: &Actor) -> Result<Value, String> {

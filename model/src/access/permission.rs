@@ -8,7 +8,8 @@
 //! | `*.read` | reading every model |
 //! | `*` | everything |
 //!
-//! A permission opens the door; the `allow` rules of the model still decide about the row behind it.
+//! A permission is given to a role and adds to the `allow` rules: who has one isn't asked for the rule. As the scope of an API
+//! key it takes away: what none of them allows, the key may not do, whatever its account may.
 
 #[cfg(test)]
 mod tests;
@@ -17,8 +18,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::declaration::is_name;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use writ_model::declaration::is_name;
 
 /// What someone wants to do with a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +188,11 @@ impl Permissions {
     /// Whether each of the others is covered by one of these.
     pub fn cover(&self, others: &Permissions) -> bool {
         others.iter().all(|other| self.0.iter().any(|permission| permission.covers(other)))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// In the order in which they are shown.
