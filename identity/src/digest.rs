@@ -21,7 +21,7 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
 
 /// The SHA-256 of a random secret, as base64url text where it is stored.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct SecretHash([u8; 32]);
+pub struct SecretHash([u8; 32]);
 
 impl SecretHash {
     /// `purpose` keeps what is stored for one purpose from being worth anything for another.

@@ -15,8 +15,11 @@ pub mod access_token;
 pub mod api_key;
 mod digest;
 pub mod keys;
+pub mod models;
 pub mod password;
 pub mod refresh_token;
 pub mod seal;
 mod time;
 pub mod totp;
+
+pub use digest::SecretHash;

@@ -11,9 +11,10 @@
 //! session ids stand in access tokens, and who has read one of those must not be able to end the session. So the state
 //! stays as small as it is, however often a session is renewed.
 //!
-//! A session is a value and [`Session::rotate`] a function: who stores it must let one request at a time decide on it, as
-//! an aggregate's single writer does. What travels there is a [`Renewal`], which holds hashes only: no token appears in a
-//! topic.
+//! What a session does with a token is said in its model, `models/session.yaml`, and decided by the aggregate's single
+//! writer: of two requests with one token the second always sees the first. What travels there are hashes: no token appears
+//! in a topic. They are compared as other texts are, since who could learn something from the time that takes would learn
+//! about hashes of random bytes.
 
 #[cfg(test)]
 mod tests;
@@ -23,13 +24,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use writ_model::Timestamp;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::digest::{SecretHash, random};
-use crate::time::{after, rfc3339};
 
 /// Bytes of a session's id and of two secrets.
 const LENGTH: usize = 16 + 32 + 32;
@@ -49,20 +47,17 @@ pub struct RefreshToken {
 pub struct Malformed;
 
 impl RefreshToken {
-    /// The first token of a new session, by which it [starts](Session::start).
+    /// The first token of a new session.
     pub fn first(session: Uuid) -> RefreshToken {
         RefreshToken { session, shared: random(), own: random() }
     }
 
-    /// What is asked of the session, and the token that its client gets if that is granted.
-    pub fn renew(&self) -> (Renewal, RefreshToken) {
-        let next = RefreshToken { session: self.session, shared: self.shared, own: random() };
-        let renewal =
-            Renewal { shared: self.shared_hash(), presented: self.own_hash(), next: next.own_hash() };
-        (renewal, next)
+    /// The token that takes its place.
+    pub fn next(&self) -> RefreshToken {
+        RefreshToken { session: self.session, shared: self.shared, own: random() }
     }
 
-    /// Reads what a client sent. Whether it is any good is [`Session::rotate`]'s to say.
+    /// Reads what a client sent. Whether it is any good is the session's to say.
     ///
     /// # Errors
     /// It isn't what [`RefreshToken::to_text`] gives.
@@ -90,11 +85,13 @@ impl RefreshToken {
         self.session
     }
 
-    fn shared_hash(&self) -> SecretHash {
+    /// What the session's `family` is, if it is one of its tokens.
+    pub fn family(&self) -> SecretHash {
         SecretHash::of("writ refresh token, shared", &[self.session.as_bytes(), &self.shared])
     }
 
-    fn own_hash(&self) -> SecretHash {
+    /// What the session's `token` is, if it is the present one.
+    pub fn own(&self) -> SecretHash {
         SecretHash::of("writ refresh token, own", &[self.session.as_bytes(), &self.own])
     }
 }
@@ -103,15 +100,6 @@ impl fmt::Debug for RefreshToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RefreshToken").field("session", &self.session).finish_non_exhaustive()
     }
-}
-
-/// The wish to use a token up, without any secret: what is random is in it, so that the decision can be repeated.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Renewal {
-    shared: SecretHash,
-    presented: SecretHash,
-    next: SecretHash,
 }
 
 /// How long sessions last.
@@ -128,140 +116,5 @@ impl Default for Limits {
     fn default() -> Self {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         Limits { idle: 14 * DAY, absolute: 90 * DAY }
-    }
-}
-
-/// Why a session has ended before its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum End {
-    /// An older token was used again: two parties have the session.
-    Reused,
-    /// Its owner signed out, or an administrator ended it.
-    Revoked,
-}
-
-/// A session, as it is stored: no secret is in it, only what one is compared with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Session {
-    id: Uuid,
-    shared: SecretHash,
-    current: SecretHash,
-    /// How many tokens there were before this one.
-    rotations: u64,
-    #[serde(with = "rfc3339")]
-    started_at: Timestamp,
-    #[serde(with = "rfc3339")]
-    rotated_at: Timestamp,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    ended: Option<End>,
-}
-
-/// What comes of a presented token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use]
-pub enum Outcome {
-    /// It was the current one. Store this, then hand out the next token.
-    Rotated(Session),
-    /// It was an older one. Store this: the session has ended for everyone, and its access tokens are to be revoked.
-    Reused(Session),
-    /// Nothing changes.
-    Refused(Refusal),
-}
-
-/// Why a token is refused while the session stays as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// It is none of this session's, now or ever.
-    #[error("the refresh token belongs to no session")]
-    Unknown,
-    /// The session has ended.
-    #[error("the session has ended")]
-    Ended(End),
-    /// Not renewed for too long.
-    #[error("the session has expired at {at}: it wasn't used")]
-    Idle {
-        /// From then on.
-        at: Timestamp,
-    },
-    /// It is too old.
-    #[error("the session has expired at {at}: it is over")]
-    Absolute {
-        /// From then on.
-        at: Timestamp,
-    },
-}
-
-impl Session {
-    /// A session whose current token is `first`.
-    pub fn start(first: &RefreshToken, now: Timestamp) -> Session {
-        Session {
-            id: first.session,
-            shared: first.shared_hash(),
-            current: first.own_hash(),
-            rotations: 0,
-            started_at: now,
-            rotated_at: now,
-            ended: None,
-        }
-    }
-
-    /// Uses a token up.
-    pub fn rotate(&self, renewal: &Renewal, limits: &Limits, now: Timestamp) -> Outcome {
-        // Before anything else: a stranger learns nothing of the session's state. The hash is of the session's id too.
-        if !self.shared.matches(&renewal.shared) {
-            return Outcome::Refused(Refusal::Unknown);
-        }
-        if let Some(refusal) = self.over(limits, now) {
-            return Outcome::Refused(refusal);
-        }
-        if !self.current.matches(&renewal.presented) {
-            return Outcome::Reused(self.ended(End::Reused));
-        }
-        Outcome::Rotated(Session {
-            current: renewal.next,
-            rotations: self.rotations + 1,
-            rotated_at: now.max(self.rotated_at),
-            ..self.clone()
-        })
-    }
-
-    /// Signed out, or ended by an administrator. One that has ended keeps its first reason.
-    #[must_use]
-    pub fn revoked(&self) -> Session {
-        self.ended(End::Revoked)
-    }
-
-    /// Why no token of it is good any more, if so.
-    pub fn over(&self, limits: &Limits, now: Timestamp) -> Option<Refusal> {
-        if let Some(end) = self.ended {
-            return Some(Refusal::Ended(end));
-        }
-        let absolute = after(self.started_at, limits.absolute);
-        if now >= absolute {
-            return Some(Refusal::Absolute { at: absolute });
-        }
-        let idle = after(self.rotated_at, limits.idle);
-        (now >= idle).then_some(Refusal::Idle { at: idle })
-    }
-
-    /// Its id: `sid` of its access tokens.
-    pub fn id(&self) -> Uuid {
-        self.id
-    }
-
-    /// The sign-in.
-    pub fn started_at(&self) -> Timestamp {
-        self.started_at
-    }
-
-    /// The last use of a token, or the sign-in.
-    pub fn rotated_at(&self) -> Timestamp {
-        self.rotated_at
-    }
-
-    fn ended(&self, end: End) -> Session {
-        Session { ended: self.ended.or(Some(end)), ..self.clone() }
     }
 }

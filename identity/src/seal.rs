@@ -19,14 +19,14 @@ use aes_gcm::aead::{Aead as _, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit as _, Nonce};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use hmac::{Hmac, Mac as _};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
+use writ_model::secret::PREFIX;
 use zeroize::Zeroizing;
 
 use crate::digest::random;
 
-/// What every sealed value begins with: the form, and its version.
-const PREFIX: &str = "sealed:1:";
 const KEY_LENGTH: usize = 32;
 const NONCE_LENGTH: usize = 12;
 
@@ -103,6 +103,8 @@ struct Key {
     /// bits they tell nothing.
     id: String,
     cipher: Aes256Gcm,
+    /// Of the HMAC that nonces of repeatable values come from.
+    nonce_key: Zeroizing<[u8; 32]>,
 }
 
 /// The keys: the first one seals, all of them open. `Debug` shows their ids.
@@ -129,7 +131,8 @@ impl SealingKeys {
             if keys.iter().any(|key| key.id == id) {
                 return Err(KeyError::Duplicate { number });
             }
-            keys.push(Key { id, cipher: Aes256Gcm::new(bytes.into()) });
+            let nonce_key = Zeroizing::new(mac(bytes, &[b"writ sealing nonces"]));
+            keys.push(Key { id, cipher: Aes256Gcm::new(bytes.into()), nonce_key });
         }
         if keys.is_empty() { Err(KeyError::Empty) } else { Ok(SealingKeys { keys }) }
     }
@@ -146,8 +149,27 @@ impl SealingKeys {
 
     /// Seals a value: `sealed:1:<key id>:<base64url of nonce, ciphertext and tag>`. Two of the same value differ.
     pub fn seal(&self, place: Place<'_>, value: &[u8]) -> String {
-        let key = self.keys.first().expect("a ring has at least one key");
-        let nonce: [u8; NONCE_LENGTH] = random();
+        self.seal_with(place, random(), value)
+    }
+
+    /// The same, but equal arguments give an equal text: a repeat of a command with its idempotency key is then the same
+    /// command. The nonce is an HMAC of all arguments, so it is as good as random to everyone without the key, and no two
+    /// values share one. What shows is that two commands with one id had the same value, which is what the id says.
+    pub fn seal_repeatably(&self, place: Place<'_>, command: Uuid, value: &[u8]) -> String {
+        let key = self.newest();
+        let data = place.associated_data(&key.id);
+        let length = (data.len() as u64).to_be_bytes();
+        let hash = mac(key.nonce_key.as_slice(), &[command.as_bytes(), &length, &data, value]);
+        let (nonce, _) = hash.split_first_chunk().expect("32 bytes are more than 12");
+        self.seal_with(place, *nonce, value)
+    }
+
+    fn newest(&self) -> &Key {
+        self.keys.first().expect("a ring has at least one key")
+    }
+
+    fn seal_with(&self, place: Place<'_>, nonce: [u8; NONCE_LENGTH], value: &[u8]) -> String {
+        let key = self.newest();
         let payload = Payload { msg: value, aad: &place.associated_data(&key.id) };
         let sealed = key.cipher.encrypt(&Nonce::from(nonce), payload);
         let sealed = sealed.expect("a field's value is shorter than the 64 GiB that AES-GCM takes");
@@ -176,10 +198,13 @@ impl SealingKeys {
     }
 }
 
-/// Whether a text has the form of a sealed value. Anyone can write such a text: what comes from outside is sealed whatever
-/// it looks like.
-pub fn is_sealed(text: &str) -> bool {
-    parts(text).is_some()
+/// HMAC-SHA-256 (RFC 2104) of the parts, one after the other.
+fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
 }
 
 /// The key's id and the rest.

@@ -32,7 +32,7 @@ pub struct Request<'a> {
     pub id: Uuid,
     /// The command's name.
     pub command: &'a str,
-    /// The JSON body, not yet checked.
+    /// The JSON body, not yet checked, its secrets sealed.
     pub input: &'a serde_json::Value,
     /// `If-Match`: the version that the caller saw.
     pub expected_version: Option<u64>,
@@ -119,7 +119,8 @@ pub fn decide(model: &Model, state: Option<&State>, request: &Request<'_>) -> Re
     let state = state.filter(|state| !state.deleted);
     check_existence(command, state, request.expected_version)?;
 
-    let mut input = command.parse_input(request.input).map_err(|errors| Rejection::Invalid { errors })?;
+    let mut input =
+        command.parse_sealed_input(request.input).map_err(|errors| Rejection::Invalid { errors })?;
     check_transition(model, command, state)?;
 
     // In expressions an input that was left out is null; in the event it is what it was before.

@@ -19,6 +19,7 @@ pub mod evolve;
 pub mod expression;
 pub mod json_schema;
 pub mod position;
+pub mod secret;
 #[cfg(test)]
 mod testing;
 pub mod unique;

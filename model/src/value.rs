@@ -144,6 +144,17 @@ pub fn object_from_json(
     object.ok_or(errors)
 }
 
+/// The same of a body whose secrets are sealed.
+pub(crate) fn sealed_object_from_json(
+    fields: &IndexMap<String, Field>,
+    json: &serde_json::Value,
+    partial: bool,
+) -> Result<Object, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let object = read::members(fields, json, partial, read::Mode::Sealed, Path::Base(""), &mut errors);
+    object.ok_or(errors)
+}
+
 /// Reads what [`object_to_json`] or [`stored_to_json`] wrote, by today's declaration: constraints don't count, members that
 /// are no longer declared are dropped, added ones are null where optional, else their default, renamed ones are found under
 /// each name that they had.

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+use writ_model::secret::is_sealed;
+
 use super::*;
 
 const OLD: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -20,6 +22,24 @@ fn what_is_sealed_is_opened() {
         let sealed = keys.seal(place(), value);
         assert_eq!(**keys.open(place(), &sealed).unwrap(), *value);
         assert!(is_sealed(&sealed) && !keys.needs_resealing(&sealed));
+    }
+}
+
+#[test]
+fn a_repeat_of_a_command_seals_alike() {
+    let (keys, other) = (keys(NEW), Uuid::from_u128(2));
+    let seal = |command, value: &[u8]| keys.seal_repeatably(place(), command, value);
+    let first = seal(Uuid::nil(), b"hunter2");
+    assert_eq!(seal(Uuid::nil(), b"hunter2"), first);
+    assert_eq!(**keys.open(place(), &first).unwrap(), *b"hunter2");
+    let elsewhere = Place { field: "pin", ..place() };
+    for different in [
+        seal(Uuid::nil(), b"hunter3"),
+        seal(other, b"hunter2"),
+        keys.seal_repeatably(elsewhere, Uuid::nil(), b"hunter2"),
+    ] {
+        let nonce = |text: &str| text.rsplit_once(':').unwrap().1[..16].to_owned();
+        assert_ne!(nonce(&different), nonce(&first), "a nonce is for one value");
     }
 }
 

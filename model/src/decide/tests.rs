@@ -376,3 +376,43 @@ proptest! {
         prop_assert_eq!(State::from_json(&model, &stored).ok(), replayed);
     }
 }
+
+#[test]
+fn a_secret_has_to_be_sealed() {
+    let source = crate::diagnostic::Source {
+        name: "door.yaml".into(),
+        text: "
+model: door
+fields: { code: { type: text, secret: true, optional: true, max_length: 8, pattern: '[0-9]+' } }
+commands:
+  build: { creates: true, input: [code] }
+"
+        .into(),
+    };
+    let models = crate::Models::check("house", &[source]).unwrap();
+    let model = models.get("door").unwrap();
+    let decided = |body: serde_json::Value| {
+        let request = Request {
+            id: Uuid::nil(),
+            command: "build",
+            input: &body,
+            expected_version: None,
+            now: Timestamp(0),
+            actor: &Actor::default(),
+        };
+        decide(model, None, &request).map(|decision| crate::value::object_to_json(&decision.fields))
+    };
+    // The constraints are those of the clear text, which the api has seen.
+    let sealed = json!({ "code": "sealed:1:630dcd2966c43366:H3y_cSO9sdXgrNILfkJ686GJi28YUJ1RRX92JY" });
+    assert_eq!(decided(sealed.clone()), Ok(sealed));
+    assert_eq!(decided(json!({})), Ok(json!({ "code": null })));
+    let Err(Rejection::Invalid { errors }) = decided(json!({ "code": "1234" })) else { panic!() };
+    assert_eq!(errors[0].code, "not_sealed");
+
+    let command = &model.commands["build"];
+    let mut body = json!({ "code": "1234" });
+    assert!(command.parse_input(&body).is_ok());
+    command.seal(&mut body, |field, text| format!("sealed:1:{}:{text}", field.name));
+    assert_eq!(body, json!({ "code": "sealed:1:code:1234" }));
+    assert!(command.parse_sealed_input(&body).is_ok());
+}

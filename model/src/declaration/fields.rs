@@ -197,6 +197,14 @@ pub(super) fn declaration(
     field.immutable = yaml::flag(report, members.get("immutable")) || field.key;
     field.personal = yaml::flag(report, members.get("personal"));
     field.secret = yaml::flag(report, members.get("secret"));
+    if field.secret && !matches!(field.ty, Type::Text { .. } | Type::Email | Type::Url) {
+        let message = format!("`{name}` can't be secret: it is of type {}", field.ty.name());
+        report.error(name_span, message, "a secret is sealed, which makes a text of it: text, email or url");
+    }
+    if let (true, Some(default)) = (field.secret, members.get("default")) {
+        let hint = "remove it: everyone who reads this file would know the secret";
+        report.error(&default.key_span, format!("`{name}` is secret, so it can't have a default"), hint);
+    }
     field.doc = members
         .value("doc")
         .and_then(|node| yaml::text(report, node, "say in a sentence what the field holds"))

@@ -1,7 +1,12 @@
 //! The input of a command: from a JSON body to typed values.
 
+use indexmap::IndexMap;
+
 use super::{Command, Field};
-use crate::value::{FieldError, Object, Value, object_from_json};
+use crate::value::{FieldError, Object, Value, object_from_json, sealed_object_from_json};
+
+/// Fields, a body, whether any of them may be absent.
+type Read = fn(&IndexMap<String, Field>, &serde_json::Value, bool) -> Result<Object, Vec<FieldError>>;
 
 impl Command {
     /// Types a JSON body by [`Command::input`]. Errors: every fault of the body with its JSON pointer.
@@ -10,10 +15,19 @@ impl Command {
     /// state that may be absent is absent from the result too and keeps its present value; an input that is only
     /// recorded becomes its default, or else null.
     pub fn parse_input(&self, body: &serde_json::Value) -> Result<Object, Vec<FieldError>> {
+        self.parse(body, object_from_json)
+    }
+
+    /// The same of a body whose secrets are sealed, as it stands in a command's record.
+    pub fn parse_sealed_input(&self, body: &serde_json::Value) -> Result<Object, Vec<FieldError>> {
+        self.parse(body, sealed_object_from_json)
+    }
+
+    fn parse(&self, body: &serde_json::Value, read: Read) -> Result<Object, Vec<FieldError>> {
         if self.creates || self.partial {
-            return object_from_json(&self.input, body, self.partial);
+            return read(&self.input, body, self.partial);
         }
-        let (mut given, mut errors) = match object_from_json(&self.input, body, true) {
+        let (mut given, mut errors) = match read(&self.input, body, true) {
             Ok(given) => (given, Vec::new()),
             Err(errors) => (Object::new(), errors),
         };
@@ -35,7 +49,6 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use indexmap::IndexMap;
     use serde_json::json;
 
     use super::*;

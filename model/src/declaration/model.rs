@@ -142,6 +142,10 @@ fn check_changes(report: &mut Report<'_>, state: &Fields, state_field: Option<&s
                 "remove it from `input`, or declare an input with another name and set the field from it",
             );
         }
+        if state.fields.get(name).is_some_and(|field| field.secret) {
+            let hint = "make it an input: what comes from a caller is sealed before it is decided on";
+            report.error(span, format!("`{name}` is secret, so no expression can set it"), hint);
+        }
         if state.fields.get(name).is_some_and(|field| field.key) && draft.creates {
             let hint = "the id is derived from it before the command is decided: make it an input";
             report.error(span, format!("the key `{name}` can't be set by an expression"), hint);

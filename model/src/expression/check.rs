@@ -1,6 +1,7 @@
 //! From the parsed text to the typed tree. Every fault is collected and its place marked [`Ty::Faulty`], which fits
 //! everything, so one pass reports all that is wrong and nothing twice.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use bigdecimal::BigDecimal;
@@ -13,6 +14,7 @@ use super::parse::Parsed;
 use super::tree::{Node, Typed};
 use super::types::{Slot, Ty, object_slots};
 use super::{Env, Fault};
+use crate::declaration::Field;
 use crate::value::Value;
 
 /// Deepest tree: bounds the stack of the evaluation.
@@ -28,8 +30,15 @@ pub(super) struct Checker<'a> {
     pub(super) items: Vec<(String, Slot)>,
     input: Option<IndexMap<String, Slot>>,
     state: Option<IndexMap<String, Slot>>,
+    /// `state.token` and the like.
+    secrets: HashSet<String>,
     depth: usize,
     too_deep: bool,
+}
+
+fn secrets(root: &str, fields: Option<&IndexMap<String, Field>>) -> impl Iterator<Item = String> {
+    let secret = fields.into_iter().flat_map(IndexMap::values).filter(|field| field.secret);
+    secret.map(move |field| format!("{root}.{}", field.name))
 }
 
 impl<'a> Checker<'a> {
@@ -40,6 +49,7 @@ impl<'a> Checker<'a> {
             items: Vec::new(),
             input: env.input.map(object_slots),
             state: env.state.map(object_slots),
+            secrets: secrets("input", env.input).chain(secrets("state", env.state)).collect(),
             depth: 0,
             too_deep: false,
         }
@@ -257,6 +267,12 @@ impl<'a> Checker<'a> {
                 ),
             });
         };
+        let path = format!("{root}.{field}");
+        if self.secrets.contains(&path) {
+            let hint = "it is sealed before anything is decided; let another field hold what is asked here";
+            let message = format!("`{path}` is secret, so no expression can use it");
+            return Some(self.fault(name_span.clone(), message, Some(hint.to_owned())));
+        }
         Some(match slots.get(field) {
             Some(slot) => {
                 let node = if root == "input" {

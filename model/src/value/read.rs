@@ -9,12 +9,15 @@ use super::{
     Decimal, FieldError, Object, Value, check, fit_decimal, parse_date, parse_decimal, parse_duration,
 };
 use crate::declaration::{Field, Type};
+use crate::secret::is_sealed;
 
 /// Where the JSON comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     /// A caller: every constraint counts, unknown members are faults.
     Body,
+    /// A record of the commands: every constraint counts, but secrets are sealed, and one that isn't is a fault.
+    Sealed,
     /// Our own storage, perhaps by an older declaration: only the kinds count, unknown members are dropped.
     Stored,
 }
@@ -29,7 +32,7 @@ pub(super) fn typed(
 ) -> Option<Value> {
     let value = kind(ty, json, mode, at, errors)?;
     match mode {
-        Mode::Body => check::constraints(ty, value, at, errors),
+        Mode::Body | Mode::Sealed => check::constraints(ty, value, at, errors),
         Mode::Stored => Some(value),
     }
 }
@@ -46,6 +49,13 @@ fn field(
         Json::Null if field.optional => Some(Value::Null),
         Json::Null => {
             report(errors, at, "required", format!("must not be null; expected {}", expected(&field.ty)));
+            None
+        }
+        Json::String(text) if mode == Mode::Sealed && field.secret && is_sealed(text) => {
+            Some(Value::Text(text.clone()))
+        }
+        _ if mode == Mode::Sealed && field.secret => {
+            report(errors, at, "not_sealed", "is secret, and was not sealed before it came here".to_owned());
             None
         }
         json => typed(&field.ty, json, mode, at, errors),
@@ -94,7 +104,7 @@ pub(super) fn members(
             None => sound = false,
         }
     }
-    if mode == Mode::Body {
+    if mode != Mode::Stored {
         // A field may be called by a name that it had before, but by one name only.
         let is_meant = |name: &str| {
             fields.contains_key(name)
