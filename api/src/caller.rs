@@ -3,7 +3,6 @@
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
-use writ_model::access::Permission;
 use writ_model::decide::Actor;
 
 /// Who sends a request.
@@ -16,8 +15,12 @@ pub(crate) struct Caller {
 impl Caller {
     /// Whoever reaches an open server: nobody in particular, who may do everything.
     pub(crate) fn open() -> Caller {
-        let permissions = [Permission::Everything].into_iter().collect();
-        Caller { actor: Actor { permissions, ..Actor::default() } }
+        Caller { actor: Actor::unrestricted() }
+    }
+
+    /// Whether nobody has signed in.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.actor.id.is_none()
     }
 }
 

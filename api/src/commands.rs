@@ -12,6 +12,7 @@ pub(crate) mod single;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value as Json;
+use writ_model::access::{Early, Known, early};
 use writ_model::{Command, Model, Models, Object};
 use writ_producers::commands::Accepted;
 use writ_producers::envelope::CommandRecord;
@@ -95,6 +96,10 @@ pub(crate) fn check(models: &Models, call: Call, caller: &Caller, trace: &Trace)
 
     let known = path_id.or_else(|| natural_key(model, &input));
     let actor = caller.actor.clone();
+    let asked = Known { actor: &actor, id: known, input: Some(&input), now: None };
+    if early(model, &command.name, &asked) == Early::No {
+        return Err(refused(caller, model, command));
+    }
     let identity = identity::of(&model.name, known, &actor, call.idempotency_key.as_deref());
     let record = CommandRecord {
         id: identity.command,
@@ -111,6 +116,21 @@ pub(crate) fn check(models: &Models, call: Call, caller: &Caller, trace: &Trace)
         traceparent: Some(trace.traceparent()),
     };
     Ok(Checked { references: references::find(&command.input, &input), record })
+}
+
+/// The problem of a command that no state would allow this caller.
+fn refused(caller: &Caller, model: &Model, command: &Command) -> Problem {
+    if caller.is_anonymous() {
+        let (model, command) = (&model.name, &command.name);
+        return Kind::Unauthenticated
+            .because(format!("`{command}` of {model} needs a sign-in; /docs says how."));
+    }
+    forbidden(&model.name, &command.name)
+}
+
+/// The problem of a command that the caller may not send. Which rule it is, is nobody's business.
+pub(crate) fn forbidden(model: &str, command: &str) -> Problem {
+    Kind::Forbidden.because(format!("You may not send `{command}` to this {model}."))
 }
 
 /// The command, if it belongs on this path.

@@ -60,6 +60,10 @@ kinds! {
     InvalidHeader = BAD_REQUEST, "invalid-header", "A request header can't be used";
     /// The path is no percent-encoded UTF-8.
     InvalidPath = BAD_REQUEST, "invalid-path", "The path can't be read";
+    /// The address is for those who are signed in, or what the request proves that with isn't good: sign in, or refresh.
+    Unauthenticated = UNAUTHORIZED, "unauthenticated", "This needs a sign-in";
+    /// No rule and no permission lets the caller do this.
+    Forbidden = FORBIDDEN, "forbidden", "The caller may not do this";
     /// A page of another site tried to send a command from a browser.
     CrossSite = FORBIDDEN, "cross-site", "Commands from pages of other sites are refused";
     /// No such address; `/docs` lists all.

@@ -203,7 +203,7 @@ fn happen(
     actor: Uuid,
     at: Timestamp,
 ) -> Result<Made> {
-    let who = Actor { id: Some(actor), ..Actor::default() };
+    let who = Actor { id: Some(actor), ..Actor::unrestricted() };
     let request =
         Request { id: aggregate, command: name, input, expected_version: None, now: at, actor: &who };
     let decision = decide(model, state.as_ref(), &request)

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::access::Permissions;
+use crate::access::{Permission, Permissions, may_send, readable};
 use crate::declaration::{Command, Event, Model};
 use crate::evolve::State;
 use crate::expression::Scope;
@@ -23,6 +23,13 @@ pub struct Actor {
     /// What an API key is for. `None`: all that its account may do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Permissions>,
+}
+
+impl Actor {
+    /// Nobody in particular, who may do everything: whoever reaches an open server, and the server's own tools.
+    pub fn unrestricted() -> Actor {
+        Actor { permissions: [Permission::Everything].into_iter().collect(), ..Actor::default() }
+    }
 }
 
 /// What a decision may depend on beside model and state.
@@ -65,12 +72,15 @@ pub enum Rejection {
         /// Every fault.
         errors: Vec<FieldError>,
     },
-    /// The aggregate doesn't exist, or was deleted.
+    /// The aggregate doesn't exist, or was deleted; or the actor may neither send the command nor read it, and learns no
+    /// more of it than that.
     NotFound,
+    /// The actor may not send it.
+    Forbidden,
     /// A creating command on an aggregate that exists.
     AlreadyExists {
-        /// Its present version.
-        version: u64,
+        /// Its present version, for who may read it.
+        version: Option<u64>,
     },
     /// `If-Match` names another version.
     VersionMismatch {
@@ -107,8 +117,9 @@ pub enum Rejection {
     KeyReused,
 }
 
-/// Decides. Pure: equal arguments, equal result. The checks run in the order in which a caller can act on them:
-/// the command, the aggregate, its version, the input, the state machine, the guards, the assignments.
+/// Decides. Pure: equal arguments, equal result. What says something of the aggregate comes after the question whether the
+/// actor may know it; else the checks run in the order in which a caller can act on them: the command, the aggregate, the
+/// input, the permission, the version, the state machine, the guards, the assignments.
 pub fn decide(model: &Model, state: Option<&State>, request: &Request<'_>) -> Result<Decision, Rejection> {
     let command = model
         .commands
@@ -117,12 +128,11 @@ pub fn decide(model: &Model, state: Option<&State>, request: &Request<'_>) -> Re
     let event =
         model.events.get(&command.emits).expect("invariant: a checked model declares every emitted event");
     let state = state.filter(|state| !state.deleted);
-    check_existence(command, state, request.expected_version)?;
-
+    if !command.creates && state.is_none() {
+        return Err(Rejection::NotFound);
+    }
     let mut input =
         command.parse_sealed_input(request.input).map_err(|errors| Rejection::Invalid { errors })?;
-    check_transition(model, command, state)?;
-
     // In expressions an input that was left out is null; in the event it is what it was before.
     let absent: Vec<&String> = command.input.keys().filter(|name| !input.contains_key(*name)).collect();
     input.extend(absent.iter().map(|name| ((*name).clone(), Value::Null)));
@@ -133,6 +143,15 @@ pub fn decide(model: &Model, state: Option<&State>, request: &Request<'_>) -> Re
         now: request.now,
         actor: request.actor,
     };
+    // The state of the rule is the one that is decided on: between the two there is no moment for another writer.
+    let may_read =
+        |state: &State| readable(model, request.actor, request.now).holds(request.id, &state.fields);
+    if may_send(model, request.command, &scope).is_err() {
+        let is_known = command.creates || state.is_some_and(may_read);
+        return Err(if is_known { Rejection::Forbidden } else { Rejection::NotFound });
+    }
+    check_existence(command, state, request.expected_version, may_read)?;
+    check_transition(model, command, state)?;
     check_guards(command, &scope)?;
     let assigned = assign(model, command, event, &scope)?;
     for name in absent {
@@ -146,9 +165,16 @@ pub fn decide(model: &Model, state: Option<&State>, request: &Request<'_>) -> Re
     Ok(Decision { event: event.name.clone(), fields })
 }
 
-fn check_existence(command: &Command, state: Option<&State>, expected: Option<u64>) -> Result<(), Rejection> {
+fn check_existence(
+    command: &Command,
+    state: Option<&State>,
+    expected: Option<u64>,
+    may_read: impl Fn(&State) -> bool,
+) -> Result<(), Rejection> {
     match (command.creates, state) {
-        (true, Some(state)) => Err(Rejection::AlreadyExists { version: state.version }),
+        (true, Some(state)) => {
+            Err(Rejection::AlreadyExists { version: may_read(state).then_some(state.version) })
+        }
         (false, None) => Err(Rejection::NotFound),
         (true, None) if expected.is_some() => Err(Rejection::NotFound),
         (true, None) => Ok(()),

@@ -343,7 +343,7 @@ mod tests {
             aggregate: Uuid::nil(),
             command: "place".into(),
             input: serde_json::json!({}),
-            actor: writ_model::decide::Actor::default(),
+            actor: writ_model::decide::Actor::unrestricted(),
             expected_version: None,
             at: 0,
             idempotent: false,

@@ -160,9 +160,13 @@ fn of_rejection(sent: &Sent, rejection: Rejection) -> Problem {
         )),
         Rejection::Invalid { errors } => Problem::of_errors(Kind::InvalidInput, errors),
         Rejection::NotFound => Kind::NotFound.because(format!("There is no {model} with the id {aggregate}.")),
-        Rejection::AlreadyExists { version } => Kind::AlreadyExists
+        Rejection::Forbidden => super::forbidden(model, command),
+        Rejection::AlreadyExists { version: Some(version) } => Kind::AlreadyExists
             .because(format!("The {model} with the id {aggregate} exists already, with version {version}."))
             .at_version(version),
+        Rejection::AlreadyExists { version: None } => {
+            Kind::AlreadyExists.because(format!("The {model} with the id {aggregate} exists already."))
+        }
         Rejection::VersionMismatch { expected, actual } => Kind::VersionMismatch
             .because(format!(
                 "`If-Match` names version {expected}, the {model} has version {actual}. Read it again, then decide again."

@@ -23,7 +23,7 @@ fn deposit(account: Uuid) -> CommandRecord {
         aggregate: account,
         command: "deposit".into(),
         input: json!({ "amount": 5 }),
-        actor: Actor::default(),
+        actor: Actor::unrestricted(),
         expected_version: None,
         at: 1_700_000_000_000,
         idempotent: false,

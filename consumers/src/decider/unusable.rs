@@ -85,7 +85,7 @@ mod tests {
     fn command(model: &str, aggregate: Uuid) -> serde_json::Value {
         json!({
             "id": Uuid::nil(), "model": model, "aggregate": aggregate, "command": "create", "input": {},
-            "actor": writ_model::decide::Actor::default(), "at": 0, "correlation": Uuid::nil(),
+            "actor": writ_model::decide::Actor::unrestricted(), "at": 0, "correlation": Uuid::nil(),
         })
     }
 

@@ -212,7 +212,7 @@ pub(crate) fn command_of(model: &str, aggregate: Uuid, name: &str, input: Value)
         aggregate,
         command: name.into(),
         input,
-        actor: Actor::default(),
+        actor: Actor::unrestricted(),
         expected_version: None,
         at: 1_700_000_000_000,
         idempotent: false,

@@ -60,7 +60,7 @@ fn run(
 ) {
     let key = (model.name.clone(), id);
     let before = states.get(&key);
-    let actor = Actor::default();
+    let actor = Actor::unrestricted();
     let request = Request { id, command, input, expected_version: None, now, actor: &actor };
     let outcome = decide(model, before, &request);
     assert_eq!(outcome, decide(model, before, &request), "a decision can be repeated");

@@ -115,7 +115,7 @@ impl<'a> Aggregate<'a> {
         input: Json,
         expected_version: Option<u64>,
     ) -> Result<Decision, Rejection> {
-        let (now, actor) = (Timestamp(1000), &Actor::default());
+        let (now, actor) = (Timestamp(1000), &Actor::unrestricted());
         let request = Request { id: self.id, command, input: &input, expected_version, now, actor };
         let decision = decide(self.model, self.state.as_ref(), &request)?;
         assert_eq!(decide(self.model, self.state.as_ref(), &request).as_ref(), Ok(&decision));
@@ -179,18 +179,19 @@ fn rejections_come_in_the_order_of_the_checks() {
     let bad = json!({ "x": 1 });
     assert_eq!(order.send("fly", bad.clone()), Err(Rejection::UnknownCommand { command: "fly".into() }));
     assert_eq!(order.send("pay", bad.clone()), Err(Rejection::NotFound));
-    assert_eq!(order.send_expecting("place", bad.clone(), Some(1)), Err(Rejection::NotFound));
+    let good = json!({ "number": "A-1" });
+    assert_eq!(order.send_expecting("place", good.clone(), Some(1)), Err(Rejection::NotFound));
     assert!(
         matches!(order.send("place", bad.clone()), Err(Rejection::Invalid { errors }) if errors.len() == 2)
     );
 
     let mut order = placed(&model);
     assert_eq!(
-        order.send_expecting("place", bad.clone(), Some(9)),
-        Err(Rejection::AlreadyExists { version: 1 })
+        order.send_expecting("place", good, Some(9)),
+        Err(Rejection::AlreadyExists { version: Some(1) })
     );
     let stale = Rejection::VersionMismatch { expected: 2, actual: 1 };
-    assert_eq!(order.send_expecting("pay", bad.clone(), Some(2)), Err(stale));
+    assert_eq!(order.send_expecting("pay", json!({ "reference": "R" }), Some(2)), Err(stale));
     order.send_expecting("pay", json!({ "reference": "R" }), Some(1)).unwrap();
     assert!(matches!(order.send("pay", bad), Err(Rejection::Invalid { .. })));
     let wrong = Rejection::WrongState {
@@ -398,7 +399,7 @@ commands:
             input: &body,
             expected_version: None,
             now: Timestamp(0),
-            actor: &Actor::default(),
+            actor: &Actor::unrestricted(),
         };
         decide(model, None, &request).map(|decision| crate::value::object_to_json(&decision.fields))
     };
@@ -415,4 +416,66 @@ commands:
     command.seal(&mut body, |field, text| format!("sealed:1:{}:{text}", field.name));
     assert_eq!(body, json!({ "code": "sealed:1:code:1234" }));
     assert!(command.parse_sealed_input(&body).is_ok());
+}
+
+/// The order of the questions: what the actor may not know of decides nothing that the actor sees.
+#[test]
+fn who_may_not_learns_nothing() {
+    let source = crate::diagnostic::Source {
+        name: "letter.yaml".into(),
+        text: "
+model: letter
+fields:
+  code: { type: text, key: true }
+  to: { type: uuid }
+  from: { type: uuid }
+  status: { type: enum, values: [closed, opened] }
+commands:
+  write: { creates: true, input: [code, to, from], set: { status: \"'closed'\" } }
+  open: { from: closed, to: opened }
+allow:
+  write: actor.id != null
+  open: state.to == actor.id
+  read: state.to == actor.id || state.from == actor.id
+"
+        .into(),
+    };
+    let models = crate::Models::check("post", &[source]).unwrap();
+    let model = models.get("letter").unwrap();
+    let [receiver, sender, stranger] = [1, 2, 3].map(Uuid::from_u128);
+    let body = json!({ "code": "a", "to": receiver, "from": sender });
+    let id = model.id_of_key("a").unwrap();
+    let ask = |state: Option<&State>, command: &str, by: Option<Uuid>, expected_version: Option<u64>| {
+        let actor = Actor { id: by, ..Actor::default() };
+        let input = if command == "write" { body.clone() } else { json!({}) };
+        let now = Timestamp(1);
+        let request = Request { id, command, input: &input, expected_version, now, actor: &actor };
+        decide(model, state, &request)
+    };
+    assert_eq!(ask(None, "write", None, None), Err(Rejection::Forbidden));
+    let written = ask(None, "write", Some(sender), None).unwrap();
+    let event = &model.events[&written.event];
+    let state = evolve(model, None, event, &written.fields, Timestamp(1));
+
+    let open = |by, version| ask(Some(&state), "open", Some(by), version);
+    assert_eq!(open(stranger, None), Err(Rejection::NotFound));
+    assert_eq!(open(stranger, None), ask(None, "open", Some(stranger), None));
+    assert_eq!(open(stranger, Some(7)), Err(Rejection::NotFound), "no word on the version");
+    assert_eq!(open(sender, Some(7)), Err(Rejection::Forbidden));
+    assert_eq!(open(receiver, Some(7)), Err(Rejection::VersionMismatch { expected: 7, actual: 1 }));
+    let opened = open(receiver, None).unwrap();
+    let opened =
+        evolve(model, Some(state.clone()), &model.events[&opened.event], &opened.fields, Timestamp(1));
+    for (by, rejection) in [(stranger, Rejection::NotFound), (sender, Rejection::Forbidden)] {
+        assert_eq!(ask(Some(&opened), "open", Some(by), None), Err(rejection), "no word on the status");
+    }
+    assert!(matches!(ask(Some(&opened), "open", Some(receiver), None), Err(Rejection::WrongState { .. })));
+    assert_eq!(
+        ask(Some(&state), "write", Some(stranger), None),
+        Err(Rejection::AlreadyExists { version: None })
+    );
+    assert_eq!(
+        ask(Some(&state), "write", Some(receiver), None),
+        Err(Rejection::AlreadyExists { version: Some(1) })
+    );
 }

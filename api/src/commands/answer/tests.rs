@@ -57,7 +57,7 @@ fn every_rejection_has_its_problem() {
         Rejection::Invalid { errors: vec![fault("/number")] },
         Rejection::Invalid { errors: vec![fault("/number"), fault("/text")] },
         Rejection::NotFound,
-        Rejection::AlreadyExists { version: 4 },
+        Rejection::AlreadyExists { version: Some(4) },
         Rejection::VersionMismatch { expected: 3, actual: 4 },
         Rejection::WrongState {
             field: "status".into(),
