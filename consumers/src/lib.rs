@@ -1,4 +1,5 @@
-//! Everything that reads Kafka and acts: the [`decider`], which turns commands into events. And the operator's tools
+//! Everything that reads Kafka and acts: the [`decider`], which turns commands into events, and the
+//! [`directory`], which keeps what every api instance knows of accounts. And the operator's tools
 //! for its topics: [`dead_letters`] and [`repartition`]. [`group`] is how a role takes part in a consumer group,
 //! [`scan`] how a tool reads a topic once.
 
@@ -6,6 +7,7 @@
 
 pub mod dead_letters;
 pub mod decider;
+pub mod directory;
 pub mod group;
 pub mod metrics;
 pub mod repartition;

@@ -39,6 +39,8 @@ pub struct Grant {
     pub account: Uuid,
     /// The sign-in that it comes from, by which it is revoked: `sid`.
     pub session: Uuid,
+    /// How many events the account had when it was looked at: `ver`. Later ones may make the token void.
+    pub version: u64,
     /// Names of roles.
     pub roles: Vec<String>,
 }
@@ -63,6 +65,7 @@ struct Payload {
     aud: String,
     sub: Uuid,
     sid: Uuid,
+    ver: u64,
     roles: Vec<String>,
     iat: i64,
     exp: i64,
@@ -188,6 +191,7 @@ impl AccessTokens {
             aud: self.audience.clone(),
             sub: claims.grant.account,
             sid: claims.grant.session,
+            ver: claims.grant.version,
             roles: claims.grant.roles.clone(),
             iat: claims.issued_at.0 / 1000,
             exp: claims.expires_at.0 / 1000,
@@ -246,7 +250,12 @@ impl Payload {
     /// `None`: a time that no calendar has.
     fn claims(&self) -> Option<Claims> {
         Some(Claims {
-            grant: Grant { account: self.sub, session: self.sid, roles: self.roles.clone() },
+            grant: Grant {
+                account: self.sub,
+                session: self.sid,
+                version: self.ver,
+                roles: self.roles.clone(),
+            },
             id: self.jti,
             issued_at: seconds(self.iat)?,
             expires_at: seconds(self.exp)?,

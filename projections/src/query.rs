@@ -14,6 +14,7 @@ mod request;
 mod select;
 mod states;
 mod subject;
+mod whole;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ pub use request::{Format, ListRequest, MAX_LIMIT};
 pub use select::Shown;
 pub use states::{State, Status};
 pub use subject::Subject;
+pub use whole::Whole;
 
 /// A query that PostgreSQL takes and never answers ends here: its own `statement_timeout` comes first if it still can.
 const LIMIT: Duration = Duration::from_secs(12);

@@ -16,7 +16,12 @@ struct Fixture {
 }
 
 fn fixture() -> Fixture {
-    let grant = Grant { account: Uuid::now_v7(), session: Uuid::now_v7(), roles: vec!["staff".to_owned()] };
+    let grant = Grant {
+        account: Uuid::now_v7(),
+        session: Uuid::now_v7(),
+        version: 3,
+        roles: vec!["staff".to_owned()],
+    };
     Fixture {
         tokens: AccessTokens::new(ISSUER, AUDIENCE),
         ring: KeyRing::new(Key::generate(Timestamp(0))),
@@ -35,7 +40,7 @@ impl Fixture {
 
     fn payload(&self) -> Json {
         let now = NOW.0 / 1000;
-        json!({ "iss": ISSUER, "aud": AUDIENCE, "sub": self.grant.account, "sid": self.grant.session,
+        json!({ "iss": ISSUER, "aud": AUDIENCE, "sub": self.grant.account, "sid": self.grant.session, "ver": 3,
             "roles": self.grant.roles, "iat": now, "exp": now + 600, "jti": Uuid::now_v7() })
     }
 
@@ -194,7 +199,7 @@ fn no_other_issuer_or_audience() {
 #[test]
 fn every_claim_is_there_and_of_its_type() {
     let f = fixture();
-    for member in ["sub", "sid", "roles", "iat", "exp", "jti"] {
+    for member in ["sub", "sid", "ver", "roles", "iat", "exp", "jti"] {
         assert_eq!(f.with_claim(member, Json::Null), Err(Error::Claims), "{member}");
         assert_eq!(f.with_claim(member, json!({ "$ne": 1 })), Err(Error::Claims), "{member}");
     }

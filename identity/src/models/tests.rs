@@ -51,7 +51,7 @@ impl Aggregate {
 
     fn send(&mut self, command: &str, input: Json, now: i64) -> Result<(), Rejection> {
         let model = self.models.get(self.model).unwrap();
-        let actor = Actor { roles: vec![SYSTEM.into()], ..Actor::default() };
+        let actor = Actor { roles: vec![SYSTEM.into()], ..Actor::unrestricted() };
         let now = Timestamp(now);
         let request =
             Request { id: self.id, command, input: &input, expected_version: None, now, actor: &actor };
