@@ -12,6 +12,7 @@
 mod app;
 mod body;
 mod caller;
+pub mod client_address;
 mod commands;
 mod docs;
 mod export;
@@ -25,6 +26,8 @@ pub mod options;
 pub mod problem;
 mod projections;
 mod queries;
+pub mod rate_limit;
+mod redis_link;
 mod references;
 mod router;
 pub mod server;

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+use crate::client_address::ForwardedBy;
+use crate::rate_limit;
 
 /// Where the HTTP interface listens and what it allows. Every limit answers with a problem document when it is reached.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -14,6 +18,12 @@ pub struct Options {
     /// Names, beside the loopback ones, by which clients may call the server (`Host`, without port). Needed when a proxy in front
     /// passes on the name that it was called by.
     pub hosts: Vec<String>,
+    /// Networks (`10.0.0.0/8`, `192.0.2.1/32`) whose proxies are believed when they name the client that they were called by.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The header in which these proxies name it; the other one is not read.
+    pub forwarded_by: ForwardedBy,
+    /// How often one client may ask.
+    pub limits: rate_limit::Options,
     /// The largest body of one command, and of one line of a batch, in bytes.
     pub body_limit: usize,
     /// How long a body, or the next line of a batch, may take to arrive, milliseconds.
@@ -47,6 +57,9 @@ impl Default for Options {
         Options {
             listen: "127.0.0.1:8080".into(),
             hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            forwarded_by: ForwardedBy::default(),
+            limits: rate_limit::Options::default(),
             body_limit: 1024 * 1024,
             body_timeout_ms: 30_000,
             max_connections: 4_096,

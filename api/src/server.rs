@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -13,8 +15,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
 
 use crate::app::{Api, App};
+use crate::client_address::Peer;
 use crate::options::Options;
 use crate::router;
 
@@ -103,8 +107,8 @@ impl Server {
             graceful: GracefulShutdown::new(),
             cut: CancellationToken::new(),
         };
-        while let Some((stream, permit)) = next(&self.listener, &permits, &cancel).await {
-            connections.open(stream, permit, router.clone());
+        while let Some((stream, peer, permit)) = next(&self.listener, &permits, &cancel).await {
+            connections.open(stream, peer, permit, router.clone());
         }
         drop(self.listener);
         connections.close(shutdown_timeout).await;
@@ -119,12 +123,12 @@ async fn next(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
     cancel: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
     let permit = cancel.run_until_cancelled(permits.clone().acquire_owned()).await?;
     let permit = permit.expect("the semaphore is never closed");
     loop {
         match cancel.run_until_cancelled(listener.accept()).await? {
-            Ok((stream, _)) => return Some((stream, permit)),
+            Ok((stream, address)) => return Some((stream, Peer { address }, permit)),
             Err(error) => {
                 tracing::warn!(error = %error, "a connection can't be accepted");
                 cancel.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await?;
@@ -140,15 +144,19 @@ struct Connections {
 }
 
 impl Connections {
-    fn open(&self, stream: TcpStream, permit: OwnedSemaphorePermit, router: Router) {
+    fn open(&self, stream: TcpStream, peer: Peer, permit: OwnedSemaphorePermit, router: Router) {
         // Answers are small; waiting for more to send costs up to 40 ms.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(error = %error, "TCP_NODELAY can't be set");
         }
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+        let service = router.map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            request
+        });
         let connection = builder
-            .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router))
+            .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service))
             .into_owned();
         let connection = self.graceful.watch(connection);
         let cut = self.cut.clone();

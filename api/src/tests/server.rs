@@ -21,10 +21,10 @@ struct Running {
 }
 
 async fn start(options: Options) -> Running {
+    let (api, _) = super::api(&options);
     let server = Server::bind(Options { listen: "127.0.0.1:0".into(), ..options }).await.unwrap();
     let (address, cancel) = (server.address(), CancellationToken::new());
     // A closed channel keeps its last value, so the sender isn't needed.
-    let (api, _) = super::api();
     let serving = tokio::spawn(server.serve(api, cancel.clone()));
     Running { address, cancel, serving }
 }
