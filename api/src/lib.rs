@@ -11,6 +11,7 @@
 
 mod app;
 mod body;
+mod bounded;
 mod caller;
 pub mod client_address;
 mod commands;
@@ -31,6 +32,7 @@ mod redis_link;
 mod references;
 mod router;
 pub mod server;
+pub mod sign_in_guard;
 // For the fuzz targets only: nobody else has a use for half a request.
 #[doc(hidden)]
 pub mod untrusted;

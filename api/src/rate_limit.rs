@@ -14,5 +14,7 @@ mod limiter;
 mod local;
 mod options;
 
+pub(crate) use fields::whole_seconds;
+pub(crate) use limiter::hashed;
 pub use limiter::{Bucket, InvalidUrl, Limit, RateLimiter, Verdict};
 pub use options::{Options, Rate};

@@ -8,6 +8,7 @@ mod pages;
 mod queries;
 mod rate_limit;
 mod server;
+mod sign_in_guard;
 
 use std::sync::Arc;
 use std::time::Duration;

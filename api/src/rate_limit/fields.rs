@@ -18,18 +18,18 @@ pub(super) fn add(headers: &mut HeaderMap, readings: &[Reading]) {
         return;
     }
     let policies = readings.iter().map(|Reading { limit, rate, .. }| {
-        let window = seconds(Duration::from_micros(gcra::capacity(*rate)));
+        let window = whole_seconds(Duration::from_micros(gcra::capacity(*rate)));
         format!("\"{}\";q={};w={window}", limit.name(), rate.burst)
     });
     let states = readings.iter().map(|Reading { limit, remaining, reset, .. }| {
-        format!("\"{}\";r={remaining};t={}", limit.name(), seconds(*reset))
+        format!("\"{}\";r={remaining};t={}", limit.name(), whole_seconds(*reset))
     });
     headers.insert(RATE_LIMIT_POLICY, value(policies));
     headers.insert(RATE_LIMIT, value(states));
 }
 
 /// Whole seconds after which it is over.
-pub(super) fn seconds(duration: Duration) -> u64 {
+pub(crate) fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 

@@ -51,6 +51,6 @@ pub(crate) async fn charge(
     }
     match refused {
         None => Ok(()),
-        Some(wait) => Err(Kind::RateLimited.after(fields::seconds(wait))),
+        Some(wait) => Err(Kind::RateLimited.after(fields::whole_seconds(wait))),
     }
 }

@@ -138,7 +138,7 @@ pub struct RateLimiter {
 struct Shared {
     options: Options,
     prefix: String,
-    link: Arc<RedisLink>,
+    link: RedisLink,
     script: Script,
     local: Local,
 }
@@ -153,10 +153,24 @@ impl RateLimiter {
             local: Local::new(options.local_buckets),
             options: options.clone(),
             prefix: prefix.to_owned(),
-            link: Arc::new(link),
+            link,
             script: Script::new(include_str!("take.lua")),
         };
         Ok(RateLimiter { shared: Arc::new(shared) })
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// What all keys in Redis begin with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.shared.prefix
+    }
+
+    /// For what else is counted in the same Redis.
+    pub(crate) fn link(&self) -> &RedisLink {
+        &self.shared.link
     }
 
     /// Takes a token from each of `buckets`, or from none of them if one is empty. One round trip to Redis, which
