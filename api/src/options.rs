@@ -12,9 +12,11 @@ use crate::rate_limit;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// `host:port`. Loopback only: there are no accounts yet, so whoever reaches the port may do everything.
-    /// Port 0 takes a free one.
+    /// `host:port`. Port 0 takes a free one. In open mode a loopback address.
     pub listen: String,
+    /// Whoever reaches the port may do everything, without signing in. For development and benchmarks; other machines can't
+    /// reach it then.
+    pub open: bool,
     /// Names, beside the loopback ones, by which clients may call the server (`Host`, without port). Needed when a proxy in front
     /// passes on the name that it was called by.
     pub hosts: Vec<String>,
@@ -56,6 +58,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             listen: "127.0.0.1:8080".into(),
+            open: false,
             hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             forwarded_by: ForwardedBy::default(),

@@ -39,13 +39,12 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// `http.listen` would let other machines in.
+    /// `http.listen` would let other machines into an open server.
     #[error(
-        "http.listen: {address} can be reached from other machines, and there are no accounts yet: whoever reaches the \
-         port may do everything. Listen on 127.0.0.1 or [::1]; for access from outside put a proxy with authentication \
-         in front"
+        "http.listen: {address} can be reached from other machines, and with http.open whoever reaches the port may do \
+         everything. Listen on 127.0.0.1 or [::1], or leave http.open out, so that clients sign in"
     )]
-    NotLoopback {
+    OpenNotLoopback {
         /// As resolved.
         address: SocketAddr,
     },
@@ -79,12 +78,19 @@ impl Server {
         let Some(&address) = addresses.first() else {
             return Err(unusable(std::io::ErrorKind::NotFound.into()));
         };
-        if let Some(&address) = addresses.iter().find(|address| !address.ip().is_loopback()) {
-            return Err(Error::NotLoopback { address });
+        let reachable = addresses.iter().find(|address| !address.ip().is_loopback());
+        if let (true, Some(&address)) = (options.open, reachable) {
+            return Err(Error::OpenNotLoopback { address });
         }
         let failed = |source| Error::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        if !address.ip().is_loopback() {
+            tracing::warn!(
+                server.address = %address,
+                "other machines reach the server without TLS; that is fine behind a proxy that ends TLS and nowhere else"
+            );
+        }
         Ok(Server { listener, address, options })
     }
 
@@ -193,12 +199,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_loopback_addresses_are_listened_on() {
-        assert!(bind("127.0.0.1:0").await.unwrap().address().port() > 0);
-        assert!(bind("localhost:0").await.is_ok());
-        for open in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
-            assert!(matches!(bind(open).await, Err(Error::NotLoopback { .. })), "{open}");
+    async fn an_open_server_listens_on_loopback_addresses_only() {
+        let open = |listen: &str| Options { listen: listen.into(), open: true, ..Options::default() };
+        assert!(Server::bind(open("127.0.0.1:0")).await.unwrap().address().port() > 0);
+        assert!(Server::bind(open("localhost:0")).await.is_ok());
+        for reachable in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+            let bound = Server::bind(open(reachable)).await;
+            assert!(matches!(bound, Err(Error::OpenNotLoopback { .. })), "{reachable}");
         }
+        assert!(bind("0.0.0.0:0").await.is_ok(), "clients sign in");
     }
 
     #[tokio::test]
