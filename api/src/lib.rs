@@ -15,6 +15,7 @@ mod bounded;
 mod caller;
 pub mod client_address;
 mod commands;
+mod connection;
 mod docs;
 mod export;
 mod headers;
@@ -33,6 +34,7 @@ mod references;
 mod router;
 pub mod server;
 pub mod sign_in_guard;
+pub mod tls;
 // For the fuzz targets only: nobody else has a use for half a request.
 #[doc(hidden)]
 pub mod untrusted;

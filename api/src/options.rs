@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::client_address::ForwardedBy;
-use crate::rate_limit;
+use crate::{rate_limit, tls};
 
 /// Where the HTTP interface listens and what it allows. Every limit answers with a problem document when it is reached.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub struct Options {
     /// Whoever reaches the port may do everything, without signing in. For development and benchmarks; other machines can't
     /// reach it then.
     pub open: bool,
+    /// Encrypts all connections.
+    pub tls: tls::Options,
     /// Names, beside the loopback ones, by which clients may call the server (`Host`, without port). Needed when a proxy in front
     /// passes on the name that it was called by.
     pub hosts: Vec<String>,
@@ -59,6 +61,7 @@ impl Default for Options {
         Options {
             listen: "127.0.0.1:8080".into(),
             open: false,
+            tls: tls::Options::default(),
             hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             forwarded_by: ForwardedBy::default(),

@@ -9,6 +9,7 @@ mod queries;
 mod rate_limit;
 mod server;
 mod sign_in_guard;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
