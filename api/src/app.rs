@@ -17,6 +17,7 @@ use writ_projections::query::Queries;
 use crate::body::Bodies;
 use crate::openapi;
 use crate::options::Options;
+use crate::rate_limit::RateLimiter;
 use crate::references::References;
 
 /// The handles that the HTTP interface works with. All are cheap to make and need nothing to be there yet: a request
@@ -35,6 +36,8 @@ pub struct Api {
     pub positions: Positions,
     /// How long a query with `Writ-Position`, and a command with `?wait=projected`, wait for the read model.
     pub position_wait: Duration,
+    /// How often a client may ask.
+    pub limiter: RateLimiter,
     /// The parts that `/readyz` reports.
     pub parts: Vec<Part>,
     /// Renders `/metrics`; from [`crate::metrics::install`].

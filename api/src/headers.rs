@@ -19,6 +19,13 @@ pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent"
 /// Request: what a browser says about the page that sends.
 pub(crate) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// Request: whom a proxy was called by, a list that each proxy appends to.
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Response: the limits of the client (draft-ietf-httpapi-ratelimit-headers-10).
+pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// Response: what is left of them.
+pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
 /// The longest idempotency key, in characters.
 pub(crate) const IDEMPOTENCY_KEY_LIMIT: usize = 255;
 /// Positions of one query: one per partition of a few models is plenty.

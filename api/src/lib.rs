@@ -11,8 +11,11 @@
 
 mod app;
 mod body;
+mod bounded;
 mod caller;
+pub mod client_address;
 mod commands;
+mod connection;
 mod docs;
 mod export;
 mod headers;
@@ -25,9 +28,13 @@ pub mod options;
 pub mod problem;
 mod projections;
 mod queries;
+pub mod rate_limit;
+mod redis_link;
 mod references;
 mod router;
 pub mod server;
+pub mod sign_in_guard;
+pub mod tls;
 // For the fuzz targets only: nobody else has a use for half a request.
 #[doc(hidden)]
 pub mod untrusted;

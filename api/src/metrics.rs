@@ -23,6 +23,14 @@ pub const REQUESTS_IN_FLIGHT: &str = "writ_http_requests_in_flight";
 pub const CONNECTIONS: &str = "writ_http_connections";
 /// Counter: commands by `model`, `command` and `result` (`committed`, `accepted` or the slug of the problem).
 pub const COMMANDS_TOTAL: &str = "writ_http_commands_total";
+/// Counter: requests refused by `limit`, the name of a [`crate::rate_limit::Limit`].
+pub const RATE_LIMIT_REFUSED_TOTAL: &str = "writ_rate_limit_refused_total";
+/// Gauge: 1 while Redis is away and requests are counted in this process only.
+pub const RATE_LIMIT_LOCAL: &str = "writ_rate_limit_local";
+/// Counter: attempts to sign in that must wait for the failures before them.
+pub const SIGN_INS_DELAYED_TOTAL: &str = "writ_sign_ins_delayed_total";
+/// Counter: attempts to sign in with a wrong name, password or code.
+pub const SIGN_INS_FAILED_TOTAL: &str = "writ_sign_ins_failed_total";
 
 /// Upper bounds of the buckets of every duration, in seconds: from one answer out of memory to the command timeout.
 const DURATION_BUCKETS: &[f64] =
@@ -44,6 +52,11 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(REQUESTS_IN_FLIGHT, "HTTP requests that are worked on.");
     describe_gauge!(CONNECTIONS, "Open HTTP connections.");
     describe_counter!(COMMANDS_TOTAL, "Commands by result.");
+    describe_counter!(RATE_LIMIT_REFUSED_TOTAL, "Requests refused by a rate limit.");
+    describe_gauge!(RATE_LIMIT_LOCAL, "Whether rate limits count in this process only, for want of Redis.");
+    describe_counter!(SIGN_INS_DELAYED_TOTAL, "Attempts to sign in that had to wait.");
+    describe_counter!(SIGN_INS_FAILED_TOTAL, "Attempts to sign in that were refused.");
+    metrics::gauge!(RATE_LIMIT_LOCAL).set(0.0);
     Ok(handle)
 }
 

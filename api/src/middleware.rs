@@ -8,7 +8,9 @@ use std::time::Instant;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method};
 use tracing::Instrument;
@@ -158,6 +160,9 @@ pub(crate) async fn harden(State(app): State<Shared>, request: Request, next: Ne
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if app.options.tls.is_on() {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
     headers
         .entry(CONTENT_SECURITY_POLICY)
         .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
@@ -173,10 +178,12 @@ fn check_origin(request: &Request, hosts: &[String]) -> Result<(), Problem> {
     }
     // A page may let its own name point to 127.0.0.1, and then reads and posts as if we had served it.
     let named = request.headers().get(HOST).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    match named {
-        Some(named) if !is_known_host(&named, hosts) => Err(Kind::UnknownHost
-            .because(format!("`{}` is neither a loopback name nor in http.hosts.", named.escape_debug()))),
-        _ => Ok(()),
+    // HTTP/2 has the name in the address of the request instead, and HTTP/1.1 may.
+    let addressed = request.uri().authority().map(|authority| authority.as_str().into());
+    match named.into_iter().chain(addressed).find(|name| !is_known_host(name, hosts)) {
+        Some(unknown) => Err(Kind::UnknownHost
+            .because(format!("`{}` is neither a loopback name nor in http.hosts.", unknown.escape_debug()))),
+        None => Ok(()),
     }
 }
 

@@ -2,18 +2,32 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+use crate::client_address::ForwardedBy;
+use crate::{rate_limit, tls};
 
 /// Where the HTTP interface listens and what it allows. Every limit answers with a problem document when it is reached.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// `host:port`. Loopback only: there are no accounts yet, so whoever reaches the port may do everything.
-    /// Port 0 takes a free one.
+    /// `host:port`. Port 0 takes a free one. In open mode a loopback address.
     pub listen: String,
+    /// Whoever reaches the port may do everything, without signing in. For development and benchmarks; other machines can't
+    /// reach it then.
+    pub open: bool,
+    /// Encrypts all connections.
+    pub tls: tls::Options,
     /// Names, beside the loopback ones, by which clients may call the server (`Host`, without port). Needed when a proxy in front
     /// passes on the name that it was called by.
     pub hosts: Vec<String>,
+    /// Networks (`10.0.0.0/8`, `192.0.2.1/32`) whose proxies are believed when they name the client that they were called by.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The header in which these proxies name it; the other one is not read.
+    pub forwarded_by: ForwardedBy,
+    /// How often one client may ask.
+    pub limits: rate_limit::Options,
     /// The largest body of one command, and of one line of a batch, in bytes.
     pub body_limit: usize,
     /// How long a body, or the next line of a batch, may take to arrive, milliseconds.
@@ -46,7 +60,12 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             listen: "127.0.0.1:8080".into(),
+            open: false,
+            tls: tls::Options::default(),
             hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            forwarded_by: ForwardedBy::default(),
+            limits: rate_limit::Options::default(),
             body_limit: 1024 * 1024,
             body_timeout_ms: 30_000,
             max_connections: 4_096,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use writ_model::FieldError;
 
 /// Seconds after which a client that got a 503 may try again.
-const RETRY_AFTER_SECONDS: u32 = 1;
+const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// The media type of every error.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
@@ -106,6 +106,8 @@ kinds! {
     EvaluationFailed = UNPROCESSABLE_ENTITY, "evaluation-failed", "The command can't be computed for this input";
     /// The idempotency key was used before, with another command or body.
     IdempotencyKeyReused = UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The idempotency key belongs to another request";
+    /// The client has sent too many requests; try again after `Retry-After`.
+    RateLimited = TOO_MANY_REQUESTS, "rate-limited", "Too many requests";
     /// The server has a fault; its log has the cause under the request id.
     Internal = INTERNAL_SERVER_ERROR, "internal", "The server has a fault";
     /// Too many requests are under way; try again after `Retry-After`.
@@ -130,7 +132,20 @@ impl Kind {
 
     /// A problem of this kind. `detail` says what is wrong this time and what would be right.
     pub(crate) fn because(self, detail: impl Into<String>) -> Problem {
-        Problem { kind: self, detail: detail.into(), errors: Vec::new(), command_id: None, version: None }
+        Problem {
+            kind: self,
+            detail: detail.into(),
+            errors: Vec::new(),
+            command_id: None,
+            version: None,
+            retry_after: None,
+        }
+    }
+
+    /// A problem of this kind that is over after `seconds`.
+    pub(crate) fn after(self, seconds: u64) -> Problem {
+        let problem = self.because(format!("Try again in {seconds} s."));
+        Problem { retry_after: Some(seconds), ..problem }
     }
 }
 
@@ -147,6 +162,8 @@ pub struct Problem {
     pub command_id: Option<Uuid>,
     /// The present version of the aggregate, where another was expected; sent as `ETag`.
     pub version: Option<u64>,
+    /// Seconds after which the same request may be tried again; sent as `Retry-After`.
+    pub retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -205,11 +222,13 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.kind.status();
         let version = self.version;
+        let unavailable = status == StatusCode::SERVICE_UNAVAILABLE;
+        let retry_after = self.retry_after.or(unavailable.then_some(RETRY_AFTER_SECONDS));
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        if let Some(seconds) = retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(version) = version {
             headers.insert(ETAG, crate::headers::etag(version));

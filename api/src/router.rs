@@ -10,7 +10,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::Shared;
 use crate::problem::{Kind, Problem};
-use crate::{caller, commands, docs, health, history, metrics, middleware, projections, queries};
+use crate::{
+    caller, client_address, commands, docs, health, history, metrics, middleware, projections, queries,
+    rate_limit,
+};
 
 pub(crate) fn new(app: Shared) -> Router {
     let data = Router::new()
@@ -22,7 +25,9 @@ pub(crate) fn new(app: Shared) -> Router {
         .route("/v1/{model}/{id_or_command}", get(queries::one).post(commands::single::create))
         .route("/v1/{model}/{id}/{events_or_command}", get(history::of_one).post(commands::single::change))
         .route_layer(axum::middleware::from_fn(caller::identify))
-        .route_layer(axum::middleware::from_fn_with_state(app.clone(), middleware::admit));
+        .route_layer(axum::middleware::from_fn_with_state(app.clone(), middleware::admit))
+        .route_layer(axum::middleware::from_fn_with_state(app.clone(), rate_limit::layer::limit_address))
+        .route_layer(axum::middleware::from_fn_with_state(app.clone(), client_address::identify));
     let pages = Router::new()
         .route("/", get(docs::redirect))
         .route("/docs", get(docs::redirect))

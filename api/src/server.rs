@@ -4,22 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::{Api, App};
+use crate::client_address::Peer;
+use crate::connection::Protocol;
 use crate::options::Options;
 use crate::router;
+use crate::tls::{self, Tls};
 
-/// A client that sends its request's head more slowly than this is cut.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after a failed accept, such as one for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -35,16 +31,18 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// `http.listen` would let other machines in.
+    /// `http.listen` would let other machines into an open server.
     #[error(
-        "http.listen: {address} can be reached from other machines, and there are no accounts yet: whoever reaches the \
-         port may do everything. Listen on 127.0.0.1 or [::1]; for access from outside put a proxy with authentication \
-         in front"
+        "http.listen: {address} can be reached from other machines, and with http.open whoever reaches the port may do \
+         everything. Listen on 127.0.0.1 or [::1], or leave http.open out, so that clients sign in"
     )]
-    NotLoopback {
+    OpenNotLoopback {
         /// As resolved.
         address: SocketAddr,
     },
+    /// The certificate can't be used.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// The port is taken or not allowed.
     #[error(
         "can't listen on {address}; is another server running there? Choose another port with --listen or http.listen"
@@ -63,11 +61,12 @@ pub enum Error {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<Arc<Tls>>,
     options: Options,
 }
 
 impl Server {
-    /// Binds `options.listen`.
+    /// Reads the certificate, if there is one, and binds `options.listen`.
     pub async fn bind(options: Options) -> Result<Server, Error> {
         let listen = &options.listen;
         let unusable = |source| Error::Address { listen: listen.clone(), source };
@@ -75,13 +74,24 @@ impl Server {
         let Some(&address) = addresses.first() else {
             return Err(unusable(std::io::ErrorKind::NotFound.into()));
         };
-        if let Some(&address) = addresses.iter().find(|address| !address.ip().is_loopback()) {
-            return Err(Error::NotLoopback { address });
+        let reachable = addresses.iter().find(|address| !address.ip().is_loopback());
+        if let (true, Some(&address)) = (options.open, reachable) {
+            return Err(Error::OpenNotLoopback { address });
         }
+        let tls = match options.tls.is_on() {
+            true => Some(Arc::new(Tls::load(&options.tls).await?)),
+            false => None,
+        };
         let failed = |source| Error::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Server { listener, address, options })
+        if tls.is_none() && !address.ip().is_loopback() {
+            tracing::warn!(
+                server.address = %address,
+                "other machines reach the server without TLS; that is fine behind a proxy that ends TLS and nowhere else"
+            );
+        }
+        Ok(Server { listener, address, tls, options })
     }
 
     /// The bound address, with the port that the system chose for port 0.
@@ -95,16 +105,19 @@ impl Server {
         let permits = Arc::new(Semaphore::new(self.options.max_connections));
         let background = TaskTracker::new();
         background.spawn(crate::metrics::upkeep(api.metrics.clone(), cancel.clone()));
+        if let Some(tls) = &self.tls {
+            background.spawn(tls.clone().watch(cancel.clone()));
+        }
         let router = router::new(Arc::new(App::new(api, self.options, cancel.clone())));
 
-        tracing::info!(server.address = %self.address, "the HTTP interface is listening");
+        tracing::info!(server.address = %self.address, tls.enabled = self.tls.is_some(), "the HTTP interface is listening");
         let connections = Connections {
+            protocol: Protocol { tls: self.tls, router, cancel: cancel.clone() },
             tracker: TaskTracker::new(),
-            graceful: GracefulShutdown::new(),
             cut: CancellationToken::new(),
         };
-        while let Some((stream, permit)) = next(&self.listener, &permits, &cancel).await {
-            connections.open(stream, permit, router.clone());
+        while let Some((stream, peer, permit)) = next(&self.listener, &permits, &cancel).await {
+            connections.open(stream, peer, permit);
         }
         drop(self.listener);
         connections.close(shutdown_timeout).await;
@@ -119,12 +132,12 @@ async fn next(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
     cancel: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
     let permit = cancel.run_until_cancelled(permits.clone().acquire_owned()).await?;
     let permit = permit.expect("the semaphore is never closed");
     loop {
         match cancel.run_until_cancelled(listener.accept()).await? {
-            Ok((stream, _)) => return Some((stream, permit)),
+            Ok((stream, address)) => return Some((stream, Peer { address }, permit)),
             Err(error) => {
                 tracing::warn!(error = %error, "a connection can't be accepted");
                 cancel.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await?;
@@ -134,30 +147,21 @@ async fn next(
 }
 
 struct Connections {
+    protocol: Protocol,
     tracker: TaskTracker,
-    graceful: GracefulShutdown,
     cut: CancellationToken,
 }
 
 impl Connections {
-    fn open(&self, stream: TcpStream, permit: OwnedSemaphorePermit, router: Router) {
-        // Answers are small; waiting for more to send costs up to 40 ms.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(error = %error, "TCP_NODELAY can't be set");
-        }
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-        let connection = builder
-            .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router))
-            .into_owned();
-        let connection = self.graceful.watch(connection);
-        let cut = self.cut.clone();
+    fn open(&self, stream: TcpStream, peer: Peer, permit: OwnedSemaphorePermit) {
+        let (protocol, cut) = (self.protocol.clone(), self.cut.clone());
         self.tracker.spawn(async move {
             let _permit = permit;
             let open = metrics::gauge!(crate::metrics::CONNECTIONS);
             open.increment(1.0);
-            if let Some(Err(error)) = cut.run_until_cancelled(connection).await {
-                tracing::debug!(error = %error, "a connection ended early");
+            // A handshake, too, happens here: the next connection doesn't wait for it.
+            if let Some(Err(error)) = cut.run_until_cancelled(protocol.serve(stream, peer)).await {
+                tracing::debug!(error = error, "a connection ended early");
             }
             open.decrement(1.0);
         });
@@ -165,7 +169,7 @@ impl Connections {
 
     async fn close(self, limit: Duration) {
         self.tracker.close();
-        if tokio::time::timeout(limit, self.graceful.shutdown()).await.is_err() {
+        if tokio::time::timeout(limit, self.tracker.wait()).await.is_err() {
             tracing::warn!(
                 connections.open = self.tracker.len(),
                 "requests still ran when the time to stop was over; they are cut"
@@ -185,12 +189,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_loopback_addresses_are_listened_on() {
-        assert!(bind("127.0.0.1:0").await.unwrap().address().port() > 0);
-        assert!(bind("localhost:0").await.is_ok());
-        for open in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
-            assert!(matches!(bind(open).await, Err(Error::NotLoopback { .. })), "{open}");
+    async fn an_open_server_listens_on_loopback_addresses_only() {
+        let open = |listen: &str| Options { listen: listen.into(), open: true, ..Options::default() };
+        assert!(Server::bind(open("127.0.0.1:0")).await.unwrap().address().port() > 0);
+        assert!(Server::bind(open("localhost:0")).await.is_ok());
+        for reachable in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+            let bound = Server::bind(open(reachable)).await;
+            assert!(matches!(bound, Err(Error::OpenNotLoopback { .. })), "{reachable}");
         }
+        assert!(bind("0.0.0.0:0").await.is_ok(), "clients sign in");
     }
 
     #[tokio::test]

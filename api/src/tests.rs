@@ -6,7 +6,10 @@ mod commands;
 mod history;
 mod pages;
 mod queries;
+mod rate_limit;
 mod server;
+mod sign_in_guard;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +31,9 @@ use writ_producers::topics::Topics;
 use writ_projections::query::Queries;
 
 use crate::app::{Api, App};
+use crate::client_address::Peer;
 use crate::options::Options;
+use crate::rate_limit::RateLimiter;
 
 pub(crate) fn models() -> Models {
     let text = include_str!("../tests/models/note.yaml");
@@ -37,7 +42,7 @@ pub(crate) fn models() -> Models {
 }
 
 /// Handles on a surrounding that isn't there, and the readiness of Kafka.
-fn api() -> (Api, watch::Sender<Readiness>) {
+fn api(options: &Options) -> (Api, watch::Sender<Readiness>) {
     let (kafka, part) = Part::new("kafka", "Kafka at 127.0.0.1:1 can't be reached");
     let commands =
         Commands::new(&writ_producers::kafka::Options::default(), Answers::new(), 0, part.state.clone())
@@ -55,6 +60,8 @@ fn api() -> (Api, watch::Sender<Readiness>) {
         positions: queries.positions(Topics::new("writ")),
         queries,
         position_wait: Duration::from_millis(100),
+        // Nothing listens there either, so every instance counts for itself.
+        limiter: RateLimiter::new(&options.limits, "redis://127.0.0.1:1", "writ").unwrap(),
         parts: vec![part],
         metrics: PrometheusBuilder::new().build_recorder().handle(),
     };
@@ -82,9 +89,15 @@ impl Alone {
     }
 
     fn with(options: Options) -> Alone {
-        let (api, kafka) = api();
+        let (api, kafka) = api(&options);
         let cancel = CancellationToken::new();
         let router = crate::router::new(Arc::new(App::new(api, options, cancel.clone())));
+        // As the server does with every request of a connection.
+        let router =
+            router.layer(axum::middleware::map_request(|mut request: axum::extract::Request| async {
+                request.extensions_mut().get_or_insert(Peer { address: ([127, 0, 0, 1], 40_000).into() });
+                request
+            }));
         Alone { router, kafka, cancel }
     }
 

@@ -12,28 +12,34 @@ use crate::options::Options;
 use crate::server::Server;
 
 /// Longer than anything here takes on a busy machine.
-const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
-struct Running {
-    address: SocketAddr,
-    cancel: CancellationToken,
+pub(super) struct Running {
+    pub(super) address: SocketAddr,
+    pub(super) cancel: CancellationToken,
     serving: JoinHandle<()>,
 }
 
-async fn start(options: Options) -> Running {
+pub(super) async fn start(options: Options) -> Running {
+    let (api, _) = super::api(&options);
     let server = Server::bind(Options { listen: "127.0.0.1:0".into(), ..options }).await.unwrap();
     let (address, cancel) = (server.address(), CancellationToken::new());
     // A closed channel keeps its last value, so the sender isn't needed.
-    let (api, _) = super::api();
     let serving = tokio::spawn(server.serve(api, cancel.clone()));
     Running { address, cancel, serving }
 }
 
 impl Running {
-    async fn connect(&self, text: &str) -> TcpStream {
+    pub(super) async fn connect(&self, text: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
         stream
+    }
+
+    /// Stops it.
+    pub(super) async fn stop(self) {
+        self.cancel.cancel();
+        self.stopped().await;
     }
 
     async fn stopped(self) {
@@ -42,7 +48,7 @@ impl Running {
 }
 
 /// Everything until the server closes the connection.
-async fn read(mut stream: TcpStream) -> String {
+pub(super) async fn read(mut stream: TcpStream) -> String {
     let mut text = Vec::new();
     tokio::time::timeout(LIMIT, stream.read_to_end(&mut text)).await.expect("the connection ends").unwrap();
     String::from_utf8(text).unwrap()
@@ -54,8 +60,7 @@ async fn it_answers_while_everything_else_is_missing() {
     let stream = server.connect("GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
     let answer = read(stream).await;
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("\"kafka\""), "{answer}");
-    server.cancel.cancel();
-    server.stopped().await;
+    server.stop().await;
 }
 
 #[tokio::test]
@@ -68,8 +73,7 @@ async fn a_large_body_gets_its_answer_though_it_is_not_taken() {
     let stream = server.connect(&(head + &"x".repeat(size))).await;
     let answer = read(stream).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
-    server.cancel.cancel();
-    server.stopped().await;
+    server.stop().await;
 }
 
 #[tokio::test]
@@ -95,8 +99,7 @@ async fn a_request_that_goes_on_too_long_is_cut_when_the_server_stops() {
     let mut stream = server.connect(head).await;
     let mut interim = [0; 25];
     stream.read_exact(&mut interim).await.unwrap();
-    server.cancel.cancel();
-    server.stopped().await;
+    server.stop().await;
     assert_eq!(read(stream).await, "", "cut without an answer");
 }
 
@@ -112,6 +115,5 @@ async fn a_connection_over_the_limit_waits_for_a_place() {
         .expect_err("the first has the only place");
     drop(first);
     assert!(second.await.unwrap().starts_with("HTTP/1.1 200"));
-    server.cancel.cancel();
-    server.stopped().await;
+    server.stop().await;
 }

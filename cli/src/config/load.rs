@@ -237,8 +237,11 @@ fn collect(prefix: &str, dict: Dict, found: &mut BTreeMap<String, Value>) {
     }
 }
 
-/// `WRIT_KAFKA_TOPIC_PREFIX` is `kafka.topic_prefix`: the first `_` after a section's name is its dot.
+/// `WRIT_KAFKA_TOPIC_PREFIX` is `kafka.topic_prefix`. What no key is called: the first `_` after a section's name is its dot.
 fn key_of_variable(name: &str, known: &BTreeMap<String, Value>) -> String {
+    if let Some(key) = known.keys().find(|key| variable_of_key(key) == name) {
+        return key.clone();
+    }
     let lower = name.strip_prefix(PREFIX).unwrap_or(name).to_lowercase();
     match lower.split_once('_') {
         Some((section, rest)) if known.keys().any(|key| key.starts_with(&format!("{section}."))) => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use writ_api::metrics::Handle as MetricsHandle;
+use writ_api::rate_limit::RateLimiter;
 use writ_api::{Api, Server};
 use writ_consumers::decider::Decider;
 use writ_model::Models;
@@ -156,6 +157,9 @@ impl Process {
                 Ok::<_, BoxError>(())
             });
         }
+        let (limits, prefix) = (&self.config.http.limits, &self.config.kafka.topic_prefix);
+        let limiter =
+            RateLimiter::new(limits, &self.config.redis.url, prefix).map_err(invalid("rate limits"))?;
         let partition = replies::partition_of(self.answers.instance);
         let (kafka, ready) = (self.config.kafka, self.kafka_ready);
         let limits = self.config.http.command_limits();
@@ -169,6 +173,7 @@ impl Process {
             history: queries.history(self.topics.clone()),
             positions: queries.positions(self.topics),
             queries,
+            limiter,
             position_wait: Duration::from_millis(self.config.postgres.position_wait_ms),
             parts: self.parts,
             metrics,

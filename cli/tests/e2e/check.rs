@@ -127,12 +127,13 @@ fn a_server_does_not_start_with_broken_models() {
 }
 
 #[test]
-fn a_server_does_not_listen_to_other_machines() {
+fn an_open_server_does_not_listen_to_other_machines() {
     let folder = folder(&model_files());
     for address in ["0.0.0.0:0", "[::]:0"] {
         let output = writ()
             .current_dir(folder.path())
             .args(["serve", "--models", ".", "--listen", address])
+            .env("WRIT_HTTP_OPEN", "true")
             // Nobody is there: a server that starts all the same must not write anywhere.
             .envs([("WRIT_KAFKA_BROKERS", "127.0.0.1:1"), ("WRIT_REGISTRY_URL", "http://127.0.0.1:1")])
             .env("WRIT_POSTGRES_URL", "postgres://postgres@127.0.0.1:1/postgres")

@@ -43,6 +43,15 @@ fn each_layer_covers_the_one_before() {
 }
 
 #[test]
+fn a_variable_reaches_the_keys_of_a_table_within_a_section() {
+    let pairs =
+        [("WRIT_HTTP_LIMITS_ADDRESS_PER_MINUTE", "7"), ("WRIT_HTTP_LIMITS_SIGN_IN_ACCOUNT_BURST", "8")];
+    let config = from_layers(None, variables(&pairs), vec![]).unwrap().config;
+    assert_eq!(config.http.limits.address.per_minute, 7);
+    assert_eq!(config.http.limits.sign_in_account.burst, 8);
+}
+
+#[test]
 fn every_key_has_a_line() {
     let loaded =
         from_layers(None, variables(&[("WRIT_POSTGRES_URL", "postgres://u:hunter2@db/x")]), vec![]).unwrap();

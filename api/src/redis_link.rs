@@ -1,0 +1,89 @@
+//! The connection to Redis of what must go on without it: a call has a short limit, and while Redis is away one call a
+//! second tries it, so that no other request waits for what isn't there.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, FromRedisValue, RedisError, ScriptInvocation};
+
+use crate::metrics::RATE_LIMIT_LOCAL;
+
+/// Time between two attempts while Redis is away.
+const REST: Duration = Duration::from_secs(1);
+/// Longest wait for a connection.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// Redis doesn't answer, or not in time; or it hasn't a moment ago.
+#[derive(Debug, thiserror::Error)]
+#[error("Redis doesn't answer")]
+pub(crate) struct Away;
+
+pub(crate) struct RedisLink {
+    manager: ConnectionManager,
+    timeout: Duration,
+    /// When Redis may be tried next. `None`: it answers.
+    next_attempt: Mutex<Option<Instant>>,
+}
+
+impl std::fmt::Debug for RedisLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisLink").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+impl RedisLink {
+    /// Connects with the first call. `timeout` is the limit of each call.
+    pub(crate) fn new(url: &str, timeout: Duration) -> Result<RedisLink, RedisError> {
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(1)
+            .set_connection_timeout(Some(CONNECT))
+            // Each call has its own.
+            .set_response_timeout(None);
+        let manager = ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?;
+        Ok(RedisLink { manager, timeout, next_attempt: Mutex::new(None) })
+    }
+
+    /// Runs a script: one round trip, by its hash.
+    pub(crate) async fn call<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Away> {
+        self.begin()?;
+        let mut manager = self.manager.clone();
+        let reason = match tokio::time::timeout(self.timeout, script.invoke_async(&mut manager)).await {
+            Ok(Ok(answer)) => {
+                self.answered();
+                return Ok(answer);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} ms", self.timeout.as_millis()),
+        };
+        self.failed(&reason);
+        Err(Away)
+    }
+
+    /// Whether this call may try.
+    fn begin(&self) -> Result<(), Away> {
+        let mut next_attempt = self.next_attempt.lock();
+        let Some(next) = *next_attempt else { return Ok(()) };
+        let now = Instant::now();
+        if now < next {
+            return Err(Away);
+        }
+        // This call finds out for all others.
+        *next_attempt = Some(now + REST);
+        Ok(())
+    }
+
+    fn answered(&self) {
+        if self.next_attempt.lock().take().is_some() {
+            metrics::gauge!(RATE_LIMIT_LOCAL).set(0.0);
+            tracing::info!("Redis answers again; rate limits count for all instances together");
+        }
+    }
+
+    fn failed(&self, reason: &str) {
+        if self.next_attempt.lock().replace(Instant::now() + REST).is_none() {
+            metrics::gauge!(RATE_LIMIT_LOCAL).set(1.0);
+            tracing::warn!(error = reason, "Redis can't be asked; rate limits count in this process only");
+        }
+    }
+}
