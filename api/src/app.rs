@@ -15,6 +15,7 @@ use writ_projections::positions::Positions;
 use writ_projections::query::Queries;
 
 use crate::body::Bodies;
+use crate::identity::Identity;
 use crate::openapi;
 use crate::options::Options;
 use crate::rate_limit::RateLimiter;
@@ -36,6 +37,8 @@ pub struct Api {
     pub positions: Positions,
     /// How long a query with `Writ-Position`, and a command with `?wait=projected`, wait for the read model.
     pub position_wait: Duration,
+    /// Who someone is.
+    pub identity: Identity,
     /// How often a client may ask.
     pub limiter: RateLimiter,
     /// The parts that `/readyz` reports.
@@ -65,6 +68,10 @@ pub(crate) struct App {
 pub(crate) type Shared = Arc<App>;
 
 impl App {
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.api.identity
+    }
+
     pub(crate) fn new(api: Api, options: Options, cancel: CancellationToken) -> App {
         let openapi = openapi::document(&api.models).to_string().into();
         App {

@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use bytes::BytesMut;
+use http::HeaderMap;
 use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use writ_model::value::{MAX_NESTING, nests_too_deeply};
 
+use crate::app::App;
+use crate::headers;
 use crate::options::Options;
 use crate::problem::{Kind, Problem};
 
@@ -83,6 +87,33 @@ async fn drain(mut body: Body, mut rest: usize) {
 }
 
 /// The problem of a body or line over `limit`.
+/// A small body of a known form, for an address of the server's own.
+pub(crate) async fn typed<T: DeserializeOwned>(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Problem> {
+    let (bytes, _held) = read(body, &app.options, &app.bodies).await?;
+    if !bytes.is_empty() {
+        headers::check_content_type(headers, &["application/json"])?;
+    }
+    // What serde says of a fault may quote a value, and these bodies hold passwords.
+    serde_json::from_value(json("The body", &bytes)?).map_err(|error| {
+        let detail = match error.to_string().split_once(" `") {
+            Some((what, rest)) if what == "missing field" || what == "unknown field" => {
+                format!("{what} `{}`", rest.split('`').next().unwrap_or_default())
+            }
+            _ => "a member has the wrong type".to_owned(),
+        };
+        Problem::at(
+            Kind::InvalidInput,
+            "",
+            "wrong_form",
+            format!("The body isn't what this address takes: {detail}."),
+        )
+    })
+}
+
 pub(crate) fn too_large(what: &str, limit: usize) -> Problem {
     Kind::TooLarge.because(format!("{what} has more than {limit} bytes, the limit of this server."))
 }

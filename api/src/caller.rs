@@ -1,31 +1,261 @@
 //! Who sends a request: found out once, before any handler, which take it from the request's extensions.
+//!
+//! An access token proves a session, an API key an account, a cookie a session of a browser; without any of them the caller is
+//! anonymous, or on an open server whoever it is. What is there and isn't good is refused everywhere, also where nothing
+//! is needed: a client whose token has expired must not get an anonymous answer and take it for its own.
 
-use axum::extract::Request;
+use std::time::{Duration, Instant};
+
+use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method};
+use quick_cache::sync::Cache;
+use serde_json::json;
+use uuid::Uuid;
+use writ_identity::access_token;
+use writ_identity::api_key::{ApiKey, StoredApiKey};
+use writ_identity::models::API_KEY;
+use writ_model::access::{Access, Permissions};
 use writ_model::decide::Actor;
+use writ_model::{Timestamp, Value};
+
+use crate::app::{App, Shared};
+use crate::clock::now;
+use crate::identity::accounts;
+use crate::identity::cookies::{self, Cookie};
+use crate::identity::sessions::{Carrier, csrf_missing};
+use crate::problem::{Kind, Problem};
+use crate::queries::{self, unavailable};
+
+/// How long what was read of an API key is used, unless it changes before.
+const KEY_LIVES: Duration = Duration::from_secs(300);
+/// How long a request waits for the read model to have a change that the directory knows of.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// API keys that are kept in memory. One takes some hundred bytes.
+const KEYS: usize = 10_000;
 
 /// Who sends a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     /// For the rules of the models.
     pub(crate) actor: Actor,
+    /// What it was proven by.
+    pub(crate) via: Via,
+}
+
+/// What a caller has proven to be someone with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// Nothing.
+    Nobody,
+    /// A session's access token.
+    Session { session: Uuid, by_cookie: bool },
+    /// An API key.
+    ApiKey { key: Uuid },
 }
 
 impl Caller {
     /// Whoever reaches an open server: nobody in particular, who may do everything.
     pub(crate) fn open() -> Caller {
-        Caller { actor: Actor::unrestricted() }
+        Caller { actor: Actor::unrestricted(), via: Via::Nobody }
+    }
+
+    fn anonymous() -> Caller {
+        Caller { actor: Actor::default(), via: Via::Nobody }
     }
 
     /// Whether nobody has signed in.
     pub(crate) fn is_anonymous(&self) -> bool {
         self.actor.id.is_none()
     }
+
+    /// The account and its session, for what an owner does and no key.
+    pub(crate) fn session(&self) -> Result<(Uuid, Uuid), Problem> {
+        match (self.actor.id, self.via) {
+            (Some(account), Via::Session { session, .. }) => Ok((account, session)),
+            (Some(_), _) => Err(Kind::Forbidden.because("An API key can't do this; sign in.")),
+            (None, _) => Err(Kind::Unauthenticated.because("Sign in first.")),
+        }
+    }
+
+    /// How the caller carries tokens.
+    pub(crate) fn carrier(&self) -> Carrier {
+        match self.via {
+            Via::Session { by_cookie: true, .. } => Carrier::Cookies,
+            _ => Carrier::Body,
+        }
+    }
+
+    /// Whether a permission, and not only a rule, lets the caller send this command.
+    pub(crate) fn may_command(&self, model: &str, command: &str) -> bool {
+        let access = Access::Command(command);
+        self.actor.permissions.allow(model, access)
+            && self.actor.scopes.as_ref().is_none_or(|scopes| scopes.allow(model, access))
+    }
+
+    /// The same as a problem.
+    pub(crate) fn must_command(&self, model: &str, command: &str) -> Result<(), Problem> {
+        if self.may_command(model, command) {
+            return Ok(());
+        }
+        let kind = if self.is_anonymous() { Kind::Unauthenticated } else { Kind::Forbidden };
+        Err(kind.because(format!("This needs the permission `{model}.{command}`.")))
+    }
 }
 
 /// Finds out who sends the request.
-pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
-    request.extensions_mut().insert(Caller::open());
-    next.run(request).await
+pub(crate) async fn identify(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
+    match of(&app, request.method(), request.headers()).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn of(app: &App, method: &Method, headers: &HeaderMap) -> Result<Caller, Problem> {
+    let Some(header) = headers.get(AUTHORIZATION) else {
+        return match Cookie::Access.find(app.identity(), headers) {
+            Some(token) => {
+                let (actor, session) = of_token(app, token)?;
+                let is_safe = method.is_safe();
+                if !is_safe && !cookies::has_csrf(&app.identity().keys.sealing(), headers, session) {
+                    return Err(csrf_missing());
+                }
+                Ok(Caller { actor, via: Via::Session { session, by_cookie: true } })
+            }
+            None if app.options.open => Ok(Caller::open()),
+            None => Ok(Caller::anonymous()),
+        };
+    };
+    let bearer = header.to_str().ok().and_then(|text| text.split_once(' '));
+    let Some((_, token)) = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
+        return Err(Kind::Unauthenticated
+            .because("`Authorization` takes `Bearer` and an access token or an API key."));
+    };
+    let token = token.trim();
+    if token.starts_with("writ_") {
+        return of_key(app, token).await;
+    }
+    let (actor, session) = of_token(app, token)?;
+    Ok(Caller { actor, via: Via::Session { session, by_cookie: false } })
+}
+
+/// What an access token says, if it holds.
+fn of_token(app: &App, token: &str) -> Result<(Actor, Uuid), Problem> {
+    let identity = app.identity();
+    let claims = identity.tokens.verify(&identity.keys.signing(), token, now()).map_err(|error| {
+        tracing::debug!(%error, "an access token isn't good");
+        match error {
+            access_token::Error::Expired { .. } => {
+                Kind::Unauthenticated.because("The access token has expired; refresh it.")
+            }
+            _ => Kind::Unauthenticated.because("The access token isn't good."),
+        }
+    })?;
+    check_directory(app)?;
+    identity.directory.check(&claims).map_err(|void| {
+        tracing::debug!(error = %void, "an access token isn't good any more");
+        Kind::Unauthenticated.because("The access token isn't good any more; refresh it, or sign in.")
+    })?;
+    let (roles, permissions) = identity.directory.resolve(&claims.grant.roles);
+    let actor = Actor { id: Some(claims.grant.account), roles, permissions, scopes: None };
+    Ok((actor, claims.grant.session))
+}
+
+/// Nobody is believed before this server knows what was revoked.
+fn check_directory(app: &App) -> Result<(), Problem> {
+    match app.identity().directory.is_ready() {
+        true => Ok(()),
+        false => Err(Kind::ReadSideUnavailable
+            .because("This server doesn't know yet which sessions have ended; try again in a moment.")),
+    }
+}
+
+/// API keys as they were read lately.
+#[derive(Debug)]
+pub(crate) struct KnownKeys(Cache<Uuid, KnownKey>);
+
+impl Default for KnownKeys {
+    fn default() -> Self {
+        KnownKeys(Cache::new(KEYS))
+    }
+}
+
+#[derive(Debug, Clone)]
+struct KnownKey {
+    stored: StoredApiKey,
+    is_revoked: bool,
+    account: Uuid,
+    is_active: bool,
+    roles: Vec<Uuid>,
+    /// What the directory had heard of both when they were read.
+    heard: (u64, Option<u64>),
+    read_at: Instant,
+}
+
+async fn of_key(app: &App, text: &str) -> Result<Caller, Problem> {
+    let wrong = || Kind::Unauthenticated.because("The API key isn't good, or not any more.");
+    let presented =
+        ApiKey::parse(text).map_err(|error| Kind::Unauthenticated.because(format!("{error}.")))?;
+    check_directory(app)?;
+    let identity = app.identity();
+    let id = presented.id();
+    let is_current = |known: &KnownKey| {
+        let heard = (identity.directory.key_version(id), identity.directory.changed(known.account));
+        known.heard == heard && known.read_at.elapsed() < KEY_LIVES
+    };
+    let known = match identity.known_keys.0.get(&id).filter(is_current) {
+        Some(known) => known,
+        None => {
+            let known = read_key(app, id).await?.ok_or_else(wrong)?;
+            identity.known_keys.0.insert(id, known.clone());
+            known
+        }
+    };
+    let scopes = known.stored.verify(&presented, now()).map_err(|_| wrong())?.clone();
+    if known.is_revoked || !known.is_active {
+        return Err(wrong());
+    }
+    let names = identity.directory.names(&known.roles);
+    let (roles, permissions) = identity.directory.resolve(&names);
+    let actor = Actor { id: Some(known.account), roles, permissions, scopes: Some(scopes) };
+    Ok(Caller { actor, via: Via::ApiKey { key: id } })
+}
+
+async fn read_key(app: &App, id: Uuid) -> Result<Option<KnownKey>, Problem> {
+    let directory = &app.identity().directory;
+    let version = directory.key_version(id);
+    let model = queries::model(&app.api.models, API_KEY)?;
+    let found = app.api.queries.whole_at(model, id, version, PATIENCE).await.map_err(unavailable)?;
+    let Some(row) = found else { return Ok(None) };
+    if row.version < version {
+        return Err(Kind::ReadSideUnavailable
+            .because("The API key was changed just now, and the read model isn't there yet; try again."));
+    }
+    let Some(Value::Uuid(account)) = row.fields.get("account") else { return Ok(None) };
+    let changed = directory.changed(*account);
+    let owner = accounts::by_id(app, *account).await?;
+    let scopes: Option<Permissions> =
+        row.fields.get("scopes").and_then(|scopes| serde_json::from_value(scopes.to_json()).ok());
+    let expires_at = match row.fields.get("expires_at") {
+        Some(Value::Timestamp(at)) => Some(*at),
+        _ => None,
+    };
+    let stored = json!({
+        "id": id, "hash": row.text("hash"), "scopes": scopes, "expires_at": expires_at.map(|at: Timestamp| at.to_string()),
+    });
+    let Ok(stored) = serde_json::from_value(stored) else { return Ok(None) };
+    Ok(Some(KnownKey {
+        stored,
+        is_revoked: row.fields.get("revoked_at").is_some_and(|at| *at != Value::Null),
+        account: *account,
+        is_active: owner.as_ref().is_some_and(accounts::Account::is_active),
+        roles: owner.map(|owner| owner.roles()).unwrap_or_default(),
+        heard: (version, changed),
+        read_at: Instant::now(),
+    }))
 }

@@ -9,9 +9,8 @@ pub(crate) mod identity;
 pub(crate) mod lines;
 pub(crate) mod single;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde_json::Value as Json;
+use writ_identity::seal::Place;
 use writ_model::access::{Early, Known, early};
 use writ_model::{Command, Model, Models, Object};
 use writ_producers::commands::Accepted;
@@ -20,6 +19,8 @@ use writ_projections::positions::Reads;
 
 use crate::app::App;
 use crate::caller::Caller;
+use crate::clock::now;
+use crate::identity::grants;
 use crate::middleware::Trace;
 use crate::problem::{Kind, Problem};
 use crate::queries::{self, unknown_parameter};
@@ -81,6 +82,7 @@ pub(crate) struct Call {
 pub(crate) struct Checked {
     pub(crate) record: CommandRecord,
     references: Vec<Reference>,
+    input: Object,
 }
 
 /// Everything that can be checked by the declarations alone.
@@ -109,13 +111,13 @@ pub(crate) fn check(models: &Models, call: Call, caller: &Caller, trace: &Trace)
         input: call.input,
         actor,
         expected_version: call.expected_version,
-        at: now(),
+        at: now().0,
         idempotent: call.idempotency_key.is_some(),
         correlation: identity.command,
         causation: None,
         traceparent: Some(trace.traceparent()),
     };
-    Ok(Checked { references: references::find(&command.input, &input), record })
+    Ok(Checked { references: references::find(&command.input, &input), record, input })
 }
 
 /// The problem of a command that no state would allow this caller.
@@ -160,15 +162,36 @@ fn natural_key(model: &Model, input: &Object) -> Option<uuid::Uuid> {
     model.id_of_key_value(input.get(model.key.as_ref()?)?)
 }
 
-/// The one place where the api reads the clock for commands. Milliseconds since 1970.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+/// What is left to do before a command goes to Kafka: refuses what the caller can't hand out and references to what doesn't
+/// exist, and seals its secrets.
+pub(crate) async fn prepare(app: &App, caller: &Caller, checked: Checked) -> Result<CommandRecord, Problem> {
+    let Checked { mut record, references, input } = checked;
+    grants::check(app, caller, &record.model, &record.command, &input)?;
+    let model = queries::model(&app.api.models, &record.model)?;
+    if let Some(command) = model.commands.get(&record.command) {
+        seal(app, command, &mut record);
+    }
+    check_references(app, record, references).await
 }
 
-/// Refuses references to what doesn't exist.
-pub(crate) async fn check_references(app: &App, checked: Checked) -> Result<CommandRecord, Problem> {
-    let Checked { record, references } = checked;
+/// Seals the secrets in a command's input. A repeat with the same idempotency key seals alike.
+pub(crate) fn seal(app: &App, command: &Command, record: &mut CommandRecord) {
+    let keys = app.identity().keys.sealing();
+    let CommandRecord { id, model, aggregate, input, idempotent, .. } = record;
+    command.seal(input, |field, text| {
+        let place = Place { model, aggregate: *aggregate, field: field.wire_name() };
+        match *idempotent {
+            true => keys.seal_repeatably(place, *id, text.as_bytes()),
+            false => keys.seal(place, text.as_bytes()),
+        }
+    });
+}
+
+async fn check_references(
+    app: &App,
+    record: CommandRecord,
+    references: Vec<Reference>,
+) -> Result<CommandRecord, Problem> {
     // A read model that isn't there, or is being caught up, says nothing about what exists.
     if app.api.parts.iter().any(|part| READ_SIDE.contains(&part.name) && !part.is_ready()) {
         return Ok(record);

@@ -27,6 +27,8 @@ pub const COMMANDS_TOTAL: &str = "writ_http_commands_total";
 pub const RATE_LIMIT_REFUSED_TOTAL: &str = "writ_rate_limit_refused_total";
 /// Gauge: 1 while Redis is away and requests are counted in this process only.
 pub const RATE_LIMIT_LOCAL: &str = "writ_rate_limit_local";
+/// Counter: sign-ins by `result`: `signed_in` or the slug of the problem.
+pub const SIGN_INS_TOTAL: &str = "writ_sign_ins_total";
 /// Counter: attempts to sign in that must wait for the failures before them.
 pub const SIGN_INS_DELAYED_TOTAL: &str = "writ_sign_ins_delayed_total";
 /// Counter: attempts to sign in with a wrong name, password or code.

@@ -3,7 +3,7 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, ETAG, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde_json::json;
@@ -62,6 +62,12 @@ kinds! {
     InvalidPath = BAD_REQUEST, "invalid-path", "The path can't be read";
     /// The address is for those who are signed in, or what the request proves that with isn't good: sign in, or refresh.
     Unauthenticated = UNAUTHORIZED, "unauthenticated", "This needs a sign-in";
+    /// The e-mail address, the password or the code is wrong, or the account can't sign in; which of these isn't said.
+    SignInFailed = UNAUTHORIZED, "sign-in-failed", "Who that is could not be proven";
+    /// The password is right, and the account has a second factor: send `code` too.
+    SecondFactorNeeded = UNAUTHORIZED, "second-factor-needed", "A code of the second factor is needed";
+    /// A command by cookie without the header that only a page of this server can send.
+    CsrfMissing = FORBIDDEN, "csrf-missing", "The header against requests of other sites is missing";
     /// No rule and no permission lets the caller do this.
     Forbidden = FORBIDDEN, "forbidden", "The caller may not do this";
     /// A page of another site tried to send a command from a browser.
@@ -200,6 +206,14 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// The same without what it says of the member at this pointer.
+    pub(crate) fn without(mut self, pointer: &str) -> Problem {
+        self.errors.retain(|error| error.pointer != pointer);
+        self
+    }
+}
+
 impl Serialize for Problem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let members = 4 + usize::from(!self.errors.is_empty()) + usize::from(self.command_id.is_some());
@@ -229,6 +243,10 @@ impl IntoResponse for Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(seconds) = retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 6750, section 3.
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(version) = version {
             headers.insert(ETAG, crate::headers::etag(version));

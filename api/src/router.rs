@@ -1,14 +1,16 @@
 //! Every route, on one page.
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http::header::CONTENT_TYPE;
+use axum::{Json, Router};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{Method, Uri};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::Shared;
+use crate::clock::now;
+use crate::identity::{api_keys, passwords, second_factor, sessions, sign_in};
 use crate::problem::{Kind, Problem};
 use crate::{
     caller, client_address, commands, docs, health, history, metrics, middleware, projections, queries,
@@ -16,6 +18,23 @@ use crate::{
 };
 
 pub(crate) fn new(app: Shared) -> Router {
+    // What needs no sign-in, because it makes one; a token that has expired must not stand in its way.
+    let of_anyone = Router::new()
+        .route("/v1/auth/sign-in", post(sign_in::sign_in))
+        .route("/v1/auth/register", post(sign_in::register))
+        .route("/v1/auth/refresh", post(sessions::refresh))
+        .route("/v1/auth/password/reset", post(passwords::reset_password))
+        .route("/v1/auth/email/verify", post(passwords::verify_email));
+    let of_callers = Router::new()
+        .route("/v1/auth/me", get(sign_in::me))
+        .route("/v1/auth/sign-out", post(sessions::sign_out))
+        .route("/v1/auth/sessions/{id}/end", post(sessions::end_one))
+        .route("/v1/auth/password", post(passwords::change_password))
+        .route("/v1/auth/totp", post(second_factor::offer))
+        .route("/v1/auth/totp/activate", post(second_factor::activate))
+        .route("/v1/auth/totp/remove", post(second_factor::remove))
+        .route("/v1/auth/api-keys", post(api_keys::create))
+        .route("/v1/auth/accounts", post(sign_in::create_account));
     let data = Router::new()
         .route("/v1/commands", post(commands::batch::post))
         .route("/v1/events", get(history::all))
@@ -24,7 +43,9 @@ pub(crate) fn new(app: Shared) -> Router {
         .route("/v1/{model}", get(queries::list))
         .route("/v1/{model}/{id_or_command}", get(queries::one).post(commands::single::create))
         .route("/v1/{model}/{id}/{events_or_command}", get(history::of_one).post(commands::single::change))
-        .route_layer(axum::middleware::from_fn(caller::identify))
+        .merge(of_callers)
+        .route_layer(axum::middleware::from_fn_with_state(app.clone(), caller::identify))
+        .merge(of_anyone)
         .route_layer(axum::middleware::from_fn_with_state(app.clone(), middleware::admit))
         .route_layer(axum::middleware::from_fn_with_state(app.clone(), rate_limit::layer::limit_address))
         .route_layer(axum::middleware::from_fn_with_state(app.clone(), client_address::identify));
@@ -34,6 +55,7 @@ pub(crate) fn new(app: Shared) -> Router {
         .route("/docs/", get(docs::index))
         .route("/docs/{*path}", get(docs::asset))
         .route("/openapi.json", get(openapi))
+        .route("/.well-known/jwks.json", get(jwks))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::get));
@@ -48,6 +70,13 @@ pub(crate) fn new(app: Shared) -> Router {
 
 async fn openapi(State(app): State<Shared>) -> Response {
     ([(CONTENT_TYPE, "application/json")], app.openapi.clone()).into_response()
+}
+
+/// The public keys by which anyone verifies access tokens (RFC 7517).
+async fn jwks(State(app): State<Shared>) -> Response {
+    let keys = app.identity().keys.signing().jwks(now());
+    // Shorter than a new key is published before it signs.
+    ([(CACHE_CONTROL, "public, max-age=3600")], Json(keys)).into_response()
 }
 
 async fn unknown_route(uri: Uri) -> Problem {

@@ -23,6 +23,7 @@ use serde_json::Value as Json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+use writ_identity::directory::Directory;
 use writ_model::Models;
 use writ_model::diagnostic::Source;
 use writ_producers::commands::{Answers, Commands};
@@ -32,13 +33,15 @@ use writ_projections::query::Queries;
 
 use crate::app::{Api, App};
 use crate::client_address::Peer;
+use crate::identity::keys::Keys;
+use crate::identity::{self, Identity};
 use crate::options::Options;
 use crate::rate_limit::RateLimiter;
 
 pub(crate) fn models() -> Models {
     let text = include_str!("../tests/models/note.yaml");
     let source = Source { name: "note.yaml".into(), text: text.into() };
-    Models::check("desk", &[source]).unwrap()
+    writ_identity::models::check("desk", &[source]).unwrap()
 }
 
 /// Handles on a surrounding that isn't there, and the readiness of Kafka.
@@ -53,15 +56,24 @@ fn api(options: &Options) -> (Api, watch::Sender<Readiness>) {
         ..writ_projections::Options::default()
     };
     let queries = Queries::new(&postgres, None).unwrap();
+    let limiter = RateLimiter::new(&options.limits, "redis://127.0.0.1:1", "writ").unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let identity = identity::Options { keys: keys.path().to_owned(), ..identity::Options::default() };
+    identity::keys::init(&identity).unwrap();
+    let models = Arc::new(models());
+    let directory = Directory::new(models.clone());
+    let loaded = Keys::load(&identity).unwrap();
+    let identity = Identity::start(identity, loaded, directory, &limiter).unwrap();
     let api = Api {
-        models: Arc::new(models()),
+        models,
+        identity,
         commands: Some(commands),
         history: queries.history(Topics::new("writ")),
         positions: queries.positions(Topics::new("writ")),
         queries,
         position_wait: Duration::from_millis(100),
         // Nothing listens there either, so every instance counts for itself.
-        limiter: RateLimiter::new(&options.limits, "redis://127.0.0.1:1", "writ").unwrap(),
+        limiter,
         parts: vec![part],
         metrics: PrometheusBuilder::new().build_recorder().handle(),
     };
@@ -85,7 +97,7 @@ struct Got {
 
 impl Alone {
     fn new() -> Alone {
-        Alone::with(Options { reference_wait_ms: 0, ..Options::default() })
+        Alone::with(Options { reference_wait_ms: 0, open: true, ..Options::default() })
     }
 
     fn with(options: Options) -> Alone {

@@ -90,7 +90,7 @@ impl Server {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let log = setup.dir.join(format!("{name}.log"));
         let data = setup.dir.join(name);
-        let mut command = setup.writ(&["serve", "--roles", roles, "--listen", &address])?;
+        let mut command = setup.writ(&["serve", "--open", "--roles", roles, "--listen", &address])?;
         command
             .arg("--models")
             .arg(&setup.models)

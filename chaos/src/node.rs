@@ -85,7 +85,7 @@ impl Node {
             .with_context(|| format!("cannot open {}", path.display()))?;
         let mut command = self.command();
         command
-            .args(["serve", "--roles", self.role.name()])
+            .args(["serve", "--open", "--roles", self.role.name()])
             .arg("--listen")
             .arg(format!("127.0.0.1:{}", self.port))
             .arg("--models")

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use miette::MietteDiagnostic;
+use writ_identity::models;
 use writ_model::Models;
 use writ_model::compatibility;
 use writ_model::diagnostic::Diagnostic;
@@ -162,7 +163,7 @@ fn check<'a>(app: &str, folder: &Path, files: &'a ModelFiles) -> (Option<Models>
             place: None,
         });
     }
-    match Models::check(app, &files.sources) {
+    match models::check(app, &files.sources) {
         Ok(models) if findings.is_empty() => (Some(models), findings),
         Ok(_) => (None, findings),
         Err(diagnostics) => {

@@ -23,6 +23,7 @@ pub(crate) struct Config {
     /// What this process runs.
     pub(crate) roles: Vec<Role>,
     pub(crate) http: writ_api::Options,
+    pub(crate) identity: writ_api::identity::Options,
     pub(crate) kafka: writ_producers::kafka::Options,
     pub(crate) registry: writ_producers::registry::Options,
     pub(crate) decider: writ_consumers::decider::Options,
@@ -84,6 +85,7 @@ impl Default for Config {
             data: ".writ/data".into(),
             roles: vec![Role::Api, Role::Decider, Role::Projector],
             http: writ_api::Options::default(),
+            identity: writ_api::identity::Options::default(),
             kafka: writ_producers::kafka::Options::default(),
             registry: writ_producers::registry::Options::default(),
             decider: writ_consumers::decider::Options::default(),

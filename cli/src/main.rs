@@ -5,9 +5,11 @@
 #![expect(clippy::print_stderr, reason = "errors are printed here, once")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod admin;
 mod check;
 mod config;
 mod dead_letters;
+mod keys;
 mod logs;
 mod model_files;
 mod projections;
@@ -50,6 +52,12 @@ enum Command {
     Serve(serve::Flags),
     /// Check the model files and report every error with its place and what would be right.
     Check(check::Flags),
+    /// Make and renew the keys that sign access tokens and seal secrets.
+    #[command(subcommand)]
+    Keys(keys::Flags),
+    /// Make an administrator, or give an account another password.
+    #[command(subcommand)]
+    Admin(admin::Flags),
     /// Look after records that could not be used: list, show, replay, drop.
     #[command(subcommand)]
     DeadLetters(dead_letters::Flags),
@@ -96,6 +104,8 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Serve(flags) => serve::run(file, &flags),
         Command::Check(flags) => check::run(file, &flags),
+        Command::Admin(flags) => admin::run(file, &flags),
+        Command::Keys(flags) => keys::run(file, &flags),
         Command::DeadLetters(flags) => dead_letters::run(file, &flags),
         Command::Projections(flags) => projections::run(file, &flags),
         Command::Rebuild(flags) => rebuild::run(file, &flags),

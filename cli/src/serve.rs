@@ -34,7 +34,10 @@ pub(crate) struct Flags {
     /// What this process runs, separated by commas: api, decider, projector.
     #[arg(long, value_enum, value_delimiter = ',')]
     roles: Option<Vec<Role>>,
-    /// Address and port of the HTTP server. Loopback only.
+    /// Let whoever reaches the server do everything, without signing in. Only on a loopback address; for development.
+    #[arg(long)]
+    open: bool,
+    /// Address and port of the HTTP server.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
     /// The folder of the node id and the state store.
@@ -56,6 +59,7 @@ impl Flags {
             self.roles.as_ref().map(|roles| config::list(roles.iter().map(|role| role.name()))),
         );
         add("http.listen", "--listen", self.listen.map(|address| address.to_string().into()));
+        add("http.open", "--open", self.open.then(|| true.into()));
         add("data", "--data", self.data.as_ref().map(path));
         found
     }

@@ -161,6 +161,11 @@ impl StoredApiKey {
         self.id
     }
 
+    /// What is stored of its secret.
+    pub fn hash(&self) -> SecretHash {
+        self.hash
+    }
+
     /// All that it may do.
     pub fn scopes(&self) -> &Permissions {
         &self.scopes

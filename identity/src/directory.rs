@@ -134,6 +134,12 @@ impl Directory {
         self.ready.send_replace(true);
     }
 
+    /// Waits until it may be asked.
+    pub async fn wait_ready(&self) {
+        // The sender lives as long as this handle.
+        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+
     /// Whether it may be asked.
     pub fn is_ready(&self) -> bool {
         *self.ready.borrow()

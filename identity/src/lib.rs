@@ -20,6 +20,7 @@ pub mod directory;
 pub mod keys;
 pub mod models;
 pub mod password;
+pub mod proof;
 pub mod refresh_token;
 pub mod seal;
 mod time;

@@ -209,6 +209,15 @@ pub fn hash(password: &Password) -> Result<PasswordHash, Error> {
         .map_err(Error::Compute)
 }
 
+/// A password that nobody has chosen, to be shown to its owner once: 20 letters and digits of which none looks like another,
+/// 100 bits.
+pub fn make_up() -> Zeroizing<String> {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let bytes: Zeroizing<[u8; 20]> = Zeroizing::new(crate::digest::random());
+    // 256 is 8 times 32: each is as likely as another.
+    Zeroizing::new(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect())
+}
+
 /// Compares in constant time. Where there is no account (`None`) a hash is computed all the same, so that the answer's time
 /// doesn't tell which accounts there are; it does for hashes with other parameters than ours, until they are made anew.
 /// Blocks for that time: a server goes through a [`Hasher`].

@@ -21,6 +21,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac as _};
 use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 use writ_model::secret::PREFIX;
 use zeroize::Zeroizing;
@@ -103,7 +104,7 @@ struct Key {
     /// bits they tell nothing.
     id: String,
     cipher: Aes256Gcm,
-    /// Of the HMAC that nonces of repeatable values come from.
+    /// Of the HMACs that nonces of repeatable values and tags come from.
     nonce_key: Zeroizing<[u8; 32]>,
 }
 
@@ -164,6 +165,16 @@ impl SealingKeys {
         self.seal_with(place, *nonce, value)
     }
 
+    /// A text that only who has the key can make for this purpose and this data: an HMAC, of which nothing is stored.
+    pub fn tag(&self, purpose: &str, data: &[u8]) -> String {
+        tag(self.newest(), purpose, data)
+    }
+
+    /// Whether it is one, of any of the keys. In constant time.
+    pub fn is_tag(&self, purpose: &str, data: &[u8], text: &str) -> bool {
+        self.keys.iter().any(|key| tag(key, purpose, data).as_bytes().ct_eq(text.as_bytes()).into())
+    }
+
     fn newest(&self) -> &Key {
         self.keys.first().expect("a ring has at least one key")
     }
@@ -196,6 +207,12 @@ impl SealingKeys {
         let newest = self.ids().next();
         parts(sealed).is_some_and(|(id, _)| newest != Some(id))
     }
+}
+
+fn tag(key: &Key, purpose: &str, data: &[u8]) -> String {
+    let length = (purpose.len() as u64).to_be_bytes();
+    let key = mac(key.nonce_key.as_slice(), &[b"tag", &length, purpose.as_bytes()]);
+    URL_SAFE_NO_PAD.encode(mac(&key, &[data]))
 }
 
 /// HMAC-SHA-256 (RFC 2104) of the parts, one after the other.

@@ -50,6 +50,13 @@ pub enum Error {
 #[serde(transparent)]
 pub struct Used(Option<u64>);
 
+impl Used {
+    /// All codes up to this step of time, as it was stored.
+    pub fn up_to(step: Option<u64>) -> Used {
+        Used(step)
+    }
+}
+
 /// Why a code isn't accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

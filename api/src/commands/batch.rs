@@ -139,7 +139,7 @@ async fn check(
         let (model, command) = (call.model.clone(), call.command.clone());
         let checked = super::check(&app.api.models, call, &sender.0, &sender.1).map_err(within_input)?;
         let record =
-            super::check_references(&app, checked).await.map_err(within_input).inspect_err(|problem| {
+            super::prepare(&app, &sender.0, checked).await.map_err(within_input).inspect_err(|problem| {
                 super::count(&model, &command, problem.kind.slug());
             })?;
         Ok((record, held))

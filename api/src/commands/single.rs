@@ -75,7 +75,7 @@ async fn run(
     drop(bytes);
     let checked = super::check(&app.api.models, call, caller, trace)?;
     let (model, command) = (checked.record.model.clone(), checked.record.command.clone());
-    let result = send(app, checked, held, wait).await;
+    let result = send(app, caller, checked, held, wait).await;
     super::count(&model, &command, answer::result_label(&result));
     result
 }
@@ -97,9 +97,15 @@ pub(crate) fn read(
     Ok((Call { model, id, command, input, idempotency_key, expected_version }, wait))
 }
 
-async fn send(app: &App, checked: super::Checked, held: body::Held, wait: Wait) -> Result<Answer, Problem> {
+async fn send(
+    app: &App,
+    caller: &Caller,
+    checked: super::Checked,
+    held: body::Held,
+    wait: Wait,
+) -> Result<Answer, Problem> {
     let commands = app.api.commands.as_ref().ok_or_else(no_commands)?;
-    let record = super::check_references(app, checked).await?;
+    let record = super::prepare(app, caller, checked).await?;
     let accepted = commands.enqueue(&record).map_err(|error| answer::of_error(error, record.id))?;
     // What waits for its outcome from here on is small.
     let sent = Sent::from(record);

@@ -150,7 +150,7 @@ async fn pages_of_other_sites_cant_send_commands() {
 
 #[tokio::test]
 async fn more_requests_than_allowed_are_shed() {
-    let server = Alone::with(crate::Options { max_requests: 1, ..crate::Options::default() });
+    let server = Alone::with(crate::Options { open: true, max_requests: 1, ..crate::Options::default() });
     let (sender, body) = futures::channel::mpsc::unbounded::<Result<Bytes, std::io::Error>>();
     let slow = Request::post("/v1/note/A-1/close").body(Body::from_stream(body)).unwrap();
     let slow = server.send(slow);
@@ -168,7 +168,7 @@ async fn more_requests_than_allowed_are_shed() {
 
 #[tokio::test]
 async fn commands_that_wait_leave_room_for_queries() {
-    let server = Alone::with(crate::Options { max_requests: 4, ..crate::Options::default() });
+    let server = Alone::with(crate::Options { open: true, max_requests: 4, ..crate::Options::default() });
     let mut senders = Vec::new();
     let slow = futures::future::join_all((0..3).map(|_| {
         let (sender, body) = futures::channel::mpsc::unbounded::<Result<Bytes, std::io::Error>>();

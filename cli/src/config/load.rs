@@ -183,6 +183,9 @@ fn from_layers(
         if file_or_default("models") {
             config.models = base.join(&config.models);
         }
+        if file_or_default("identity.keys") {
+            config.identity.keys = base.join(&config.identity.keys);
+        }
         if file_or_default("data") {
             config.data = base.join(&config.data);
         }

@@ -20,10 +20,22 @@ pub(crate) fn run(file: Option<&Path>) -> Result<ExitCode, Failure> {
 pub(super) fn lines(settings: &[Setting]) -> String {
     let texts: Vec<(String, &str)> = settings
         .iter()
-        .map(|setting| (format!("{} = {}", setting.key, shown(&setting.value)), setting.origin.as_str()))
+        .map(|setting| (format!("{} = {}", setting.key, value(setting)), setting.origin.as_str()))
         .collect();
     let width = texts.iter().map(|(text, _)| text.chars().count()).max().unwrap_or(0);
     texts.iter().map(|(text, origin)| format!("{text:width$}  # {origin}\n")).collect()
+}
+
+/// Keys whose values are secret as a whole.
+const SECRET: [&str; 1] = ["identity.sealing_keys"];
+
+fn value(setting: &Setting) -> String {
+    match &setting.value {
+        Value::String(_, text) if SECRET.contains(&setting.key.as_str()) && !text.is_empty() => {
+            "\"***\"".into()
+        }
+        value => shown(value),
+    }
 }
 
 fn shown(value: &Value) -> String {

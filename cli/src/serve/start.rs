@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use writ_api::identity::Identity;
+use writ_api::identity::keys::{self, Keys};
 use writ_api::metrics::Handle as MetricsHandle;
 use writ_api::rate_limit::RateLimiter;
 use writ_api::{Api, Server};
 use writ_consumers::decider::Decider;
+use writ_identity::directory::Directory;
 use writ_model::Models;
 use writ_producers::commands::{Answers, Commands};
 use writ_producers::readiness::{Part, Readiness};
@@ -28,7 +31,11 @@ pub(super) async fn start(config: Config, models: Arc<Models>, roles: &mut Roles
     let has = |role| config.roles.contains(&role);
     let (api, decider, projector) = (has(Role::Api), has(Role::Decider), has(Role::Projector));
     let metrics = writ_api::metrics::install().map_err(invalid("metrics"))?;
-    // First: an address that can't be used must not leave topics and tables behind.
+    // First: an address or keys that can't be used must not leave topics and tables behind.
+    let keys = match api {
+        true => Some(load_keys(&config).map_err(invalid("identity"))?),
+        false => None,
+    };
     let server = match api {
         true => Some(Server::bind(config.http.clone()).await.map_err(invalid("HTTP interface"))?),
         false => None,
@@ -59,10 +66,18 @@ pub(super) async fn start(config: Config, models: Arc<Models>, roles: &mut Roles
         }
     }
     // Last, since it reports all parts.
-    if let Some(server) = server {
-        process.start_api(server, metrics, roles)?;
+    if let (Some(server), Some(keys)) = (server, keys) {
+        process.start_api(server, keys, metrics, roles)?;
     }
     Ok(())
+}
+
+/// The keys. An open server, which is for development, makes those that are missing.
+fn load_keys(config: &Config) -> Result<Keys, keys::Error> {
+    if config.http.open {
+        keys::init_missing(&config.identity)?;
+    }
+    Keys::load(&config.identity)
 }
 
 /// What the roles of one process have in common.
@@ -141,7 +156,27 @@ impl Process {
         });
     }
 
-    fn start_api(mut self, server: Server, metrics: MetricsHandle, roles: &mut Roles) -> Result<(), Error> {
+    /// What an api instance has to know of accounts.
+    fn start_directory(&mut self, roles: &mut Roles) -> Result<Directory, Error> {
+        let directory = Directory::new(self.models.clone());
+        let registry = Registry::new(&self.config.registry).map_err(invalid("schema registry's client"))?;
+        let readiness = self.part("accounts", "reading which sessions have ended");
+        let (kafka, models, kafka_ready) =
+            (self.config.kafka.clone(), self.models.clone(), self.kafka_ready.clone());
+        let read = directory.clone();
+        roles.spawn("account reader", |stop| {
+            read_directory(kafka, models, registry, read, kafka_ready, readiness, stop)
+        });
+        Ok(directory)
+    }
+
+    fn start_api(
+        mut self,
+        server: Server,
+        keys: Keys,
+        metrics: MetricsHandle,
+        roles: &mut Roles,
+    ) -> Result<(), Error> {
         let queries =
             Queries::new(&self.config.postgres, self.cache.clone()).map_err(invalid("read side"))?;
         let readiness = self.part("postgres", "connecting to PostgreSQL");
@@ -160,6 +195,12 @@ impl Process {
         let (limits, prefix) = (&self.config.http.limits, &self.config.kafka.topic_prefix);
         let limiter =
             RateLimiter::new(limits, &self.config.redis.url, prefix).map_err(invalid("rate limits"))?;
+        let directory = self.start_directory(roles)?;
+        let watched = keys.clone();
+        roles.spawn("key watch", |stop| async move {
+            watched.watch(stop).await;
+            Ok::<_, BoxError>(())
+        });
         let partition = replies::partition_of(self.answers.instance);
         let (kafka, ready) = (self.config.kafka, self.kafka_ready);
         let limits = self.config.http.command_limits();
@@ -167,7 +208,10 @@ impl Process {
             .map_err(invalid("command producer"))?;
         let answers = self.answers;
         roles.spawn("reply reader", |stop| read_replies(kafka, answers, ready, stop));
+        let identity = Identity::start(self.config.identity, keys, directory, &limiter)
+            .map_err(|source| Error::Start { action: "there are no threads for passwords", source })?;
         let api = Api {
+            identity,
             models: self.models,
             commands: Some(commands),
             history: queries.history(self.topics.clone()),
@@ -184,6 +228,34 @@ impl Process {
         });
         Ok(())
     }
+}
+
+/// Reads the events of accounts, sessions and roles, on a thread of its own since the client blocks.
+async fn read_directory(
+    kafka: kafka::Options,
+    models: Arc<Models>,
+    registry: Registry,
+    directory: Directory,
+    mut kafka_ready: watch::Receiver<Readiness>,
+    readiness: watch::Sender<Readiness>,
+    stop: CancellationToken,
+) -> Result<(), BoxError> {
+    let ready = kafka_ready.wait_for(|state| *state == Readiness::Ready);
+    if !matches!(stop.run_until_cancelled(ready).await, Some(Ok(_))) {
+        stop.cancelled().await;
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Handle::current();
+    let (read, cancel) = (directory.clone(), stop.clone());
+    let reading = thread::run("writ-accounts", move || {
+        writ_consumers::directory::run(&kafka, &models, &registry, &read, &runtime, &cancel);
+    });
+    let waiting = async {
+        if stop.run_until_cancelled(directory.wait_ready()).await.is_some() {
+            writ_producers::readiness::report(&readiness, "the directory of accounts", Readiness::Ready);
+        }
+    };
+    Ok(tokio::join!(reading, waiting).0?)
 }
 
 /// Waits until the models are registered: files that the events don't fit must not touch the tables. `false`: it is time to

@@ -43,6 +43,17 @@ fn a_repeat_of_a_command_seals_alike() {
     }
 }
 
+#[test]
+fn a_tag_is_of_its_purpose_its_data_and_the_ring() {
+    let tag = keys(OLD).tag("a", b"x");
+    let both = keys(&format!("{NEW} {OLD}"));
+    assert!(both.is_tag("a", b"x", &tag), "an older key's is still good");
+    for (ring, purpose, data) in [(&both, "b", &b"x"[..]), (&both, "a", b"y"), (&keys(NEW), "a", b"x")] {
+        assert!(!ring.is_tag(purpose, data, &tag));
+    }
+    assert!(!both.is_tag("a", b"x", "") && !both.is_tag("a", b"x", &tag[1..]));
+}
+
 /// What lies in topics must open for ever: key, place and text are those of a value that an earlier build has sealed.
 #[test]
 fn a_value_that_was_sealed_earlier() {

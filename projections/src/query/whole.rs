@@ -75,7 +75,8 @@ impl Queries {
         sql.push_bind(value.to_owned()).push(format!("::{cast} LIMIT 1"));
         let Some(row) = bounded(sql.build().fetch_optional(&self.pool)).await? else { return Ok(None) };
         let (id, version, state): (Uuid, i64, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let failed = |detail: String| Error::Failed(format!("a row of {} can't be read: {detail}", model.name));
+        let failed =
+            |detail: String| Error::Failed(format!("a row of {} can't be read: {detail}", model.name));
         let state = serde_json::from_str(&state).map_err(|error| failed(error.to_string()))?;
         let fields = stored_from_json(&model.fields, &state)
             .map_err(|errors| failed(errors.first().map(|error| error.detail.clone()).unwrap_or_default()))?;

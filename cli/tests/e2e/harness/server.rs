@@ -63,6 +63,8 @@ impl Server {
             .env("WRIT_APP", models::APP)
             .env("WRIT_KAFKA_BROKERS", world::brokers())
             .env("WRIT_KAFKA_TOPIC_PREFIX", &world.prefix)
+            .env("WRIT_HTTP_OPEN", "true")
+            .env("WRIT_IDENTITY_KEYS", world.folder().join("keys"))
             // Few, so that topics are made fast; more than one, so that order is never an accident.
             .env("WRIT_KAFKA_PARTITIONS", "4")
             .env("WRIT_REGISTRY_URL", world::registry_url())
