@@ -18,17 +18,20 @@ pub const SESSION: &str = "session";
 pub const ROLE: &str = "role";
 /// By which a service acts for an account.
 pub const API_KEY: &str = "api_key";
+/// Who an account is for an OIDC provider.
+pub const OIDC_IDENTITY: &str = "oidc_identity";
 
 /// The role of the server itself.
 pub const SYSTEM: &str = "system";
 
 /// What the names of their files begin with: none of a folder does.
 const FOLDER: &str = "<built in>/";
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     (ACCOUNT, include_str!("../models/account.yaml")),
     (SESSION, include_str!("../models/session.yaml")),
     (ROLE, include_str!("../models/role.yaml")),
     (API_KEY, include_str!("../models/api_key.yaml")),
+    (OIDC_IDENTITY, include_str!("../models/oidc_identity.yaml")),
 ];
 
 /// Their files.

@@ -3,7 +3,7 @@
 //! way would be stored as it was typed.
 
 use uuid::Uuid;
-use writ_identity::models::{ACCOUNT, API_KEY, ROLE, SESSION};
+use writ_identity::models::{ACCOUNT, API_KEY, OIDC_IDENTITY, ROLE, SESSION};
 use writ_model::access::{Permission, Permissions};
 use writ_model::{FieldError, Object, Value};
 
@@ -12,7 +12,7 @@ use crate::caller::Caller;
 use crate::problem::{Kind, Problem};
 
 /// Commands that have an address of their own.
-const OWN: [(&str, &[&str]); 3] = [
+const OWN: [(&str, &[&str]); 4] = [
     (
         ACCOUNT,
         &[
@@ -25,11 +25,11 @@ const OWN: [(&str, &[&str]); 3] = [
             "offer_totp",
             "activate_totp",
             "remove_totp",
-            "link",
         ],
     ),
     (SESSION, &["start", "refresh", "end"]),
     (API_KEY, &["create", "use"]),
+    (OIDC_IDENTITY, &["link"]),
 ];
 
 /// Whether only the server sends this command.

@@ -21,7 +21,7 @@ fn built_in() -> Models {
 fn they_are_models_like_others() {
     let models = built_in();
     let names: Vec<_> = models.models.keys().map(String::as_str).collect();
-    assert_eq!(names, [ACCOUNT, SESSION, ROLE, API_KEY]);
+    assert_eq!(names, [ACCOUNT, SESSION, ROLE, API_KEY, OIDC_IDENTITY]);
     assert_eq!(models.warnings, []);
 }
 
@@ -78,7 +78,7 @@ fn session() -> (Aggregate, RefreshToken) {
     let mut session = Aggregate::new(SESSION);
     let token = RefreshToken::first(session.id);
     let start = json!({
-        "account": Uuid::nil(), "by": "password", "family": token.family(), "token": token.own(),
+        "account": Uuid::nil(), "credentials": 0, "by": "password", "family": token.family(), "token": token.own(),
         "idle_until": Timestamp(14 * DAY).to_string(), "expires_at": Timestamp(90 * DAY).to_string(),
     });
     session.send("start", start, 0).unwrap();
@@ -216,7 +216,7 @@ fn nobody_but_the_server_sends_what_has_to_do_with_passwords_and_tokens() {
         .filter(|(model, command)| early(model, command, &known) != Early::No)
         .map(|(model, command)| format!("{}.{command}", model.name))
         .collect();
-    assert_eq!(possible, ["account.rename", "api_key.revoke"], "of one's own");
+    assert_eq!(possible, ["account.rename", "api_key.revoke", "oidc_identity.unlink"], "of one's own");
 }
 
 /// What someone does with the tokens that a session has had: use the newest, or the one with this index.
