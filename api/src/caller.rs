@@ -4,9 +4,11 @@
 //! anonymous, or on an open server whoever it is. What is there and isn't good is refused everywhere, also where nothing
 //! is needed: a client whose token has expired must not get an anonymous answer and take it for its own.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::AUTHORIZATION;
@@ -20,14 +22,19 @@ use writ_identity::models::API_KEY;
 use writ_model::access::{Access, Permissions};
 use writ_model::decide::Actor;
 use writ_model::{Timestamp, Value};
+use writ_projections::query::Whole;
 
 use crate::app::{App, Shared};
 use crate::clock::now;
+use crate::commands::Wait;
 use crate::identity::accounts;
 use crate::identity::cookies::{self, Cookie};
 use crate::identity::sessions::{Carrier, csrf_missing};
+use crate::identity::system::{self, Own};
+use crate::middleware::Trace;
 use crate::problem::{Kind, Problem};
 use crate::queries::{self, unavailable};
+use crate::rate_limit::{self, Bucket};
 
 /// How long what was read of an API key is used, unless it changes before.
 const KEY_LIVES: Duration = Duration::from_secs(300);
@@ -80,6 +87,16 @@ impl Caller {
         }
     }
 
+    /// What its requests are charged to, beside the address.
+    fn buckets(&self) -> Vec<Bucket> {
+        let account = self.actor.id.map(|id| Bucket::account(&id.to_string()));
+        let key = match self.via {
+            Via::ApiKey { key } => Some(Bucket::key(&key.to_string())),
+            _ => None,
+        };
+        account.into_iter().chain(key).collect()
+    }
+
     /// How the caller carries tokens.
     pub(crate) fn carrier(&self) -> Carrier {
         match self.via {
@@ -105,18 +122,29 @@ impl Caller {
     }
 }
 
-/// Finds out who sends the request.
-pub(crate) async fn identify(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
-    match of(&app, request.method(), request.headers()).await {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
-        }
-        Err(problem) => problem.into_response(),
+/// Finds out who sends the request, and charges it to them.
+pub(crate) async fn identify(
+    State(app): State<Shared>,
+    Extension(trace): Extension<Trace>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let caller = match of(&app, &trace, request.method(), request.headers()).await {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
+    let buckets = caller.buckets();
+    if !buckets.is_empty()
+        && let Err(problem) =
+            rate_limit::layer::charge(&app.api.limiter, request.extensions(), &buckets).await
+    {
+        return problem.into_response();
     }
+    request.extensions_mut().insert(caller);
+    next.run(request).await
 }
 
-async fn of(app: &App, method: &Method, headers: &HeaderMap) -> Result<Caller, Problem> {
+async fn of(app: &App, trace: &Trace, method: &Method, headers: &HeaderMap) -> Result<Caller, Problem> {
     let Some(header) = headers.get(AUTHORIZATION) else {
         return match Cookie::Access.find(app.identity(), headers) {
             Some(token) => {
@@ -138,7 +166,7 @@ async fn of(app: &App, method: &Method, headers: &HeaderMap) -> Result<Caller, P
     };
     let token = token.trim();
     if token.starts_with("writ_") {
-        return of_key(app, token).await;
+        return of_key(app, trace, token).await;
     }
     let (actor, session) = of_token(app, token)?;
     Ok(Caller { actor, via: Via::Session { session, by_cookie: false } })
@@ -195,9 +223,11 @@ struct KnownKey {
     /// What the directory had heard of both when they were read.
     heard: (u64, Option<u64>),
     read_at: Instant,
+    /// The last use that was noted, milliseconds since 1970.
+    used_at: Arc<AtomicI64>,
 }
 
-async fn of_key(app: &App, text: &str) -> Result<Caller, Problem> {
+async fn of_key(app: &App, trace: &Trace, text: &str) -> Result<Caller, Problem> {
     let wrong = || Kind::Unauthenticated.because("The API key isn't good, or not any more.");
     let presented =
         ApiKey::parse(text).map_err(|error| Kind::Unauthenticated.because(format!("{error}.")))?;
@@ -220,10 +250,33 @@ async fn of_key(app: &App, text: &str) -> Result<Caller, Problem> {
     if known.is_revoked || !known.is_active {
         return Err(wrong());
     }
+    note_use(app, trace, id, &known);
     let names = identity.directory.names(&known.roles);
     let (roles, permissions) = identity.directory.resolve(&names);
     let actor = Actor { id: Some(known.account), roles, permissions, scopes: Some(scopes) };
     Ok(Caller { actor, via: Via::ApiKey { key: id } })
+}
+
+/// Notes that a key was used, once an hour. It is put into Kafka and not waited for; if that fails, a later use is noted.
+fn note_use(app: &App, trace: &Trace, key: Uuid, known: &KnownKey) {
+    let (at, noted) = (now().0, known.used_at.load(Ordering::Relaxed));
+    let hour = 60 * 60 * 1000;
+    let is_first = || known.used_at.compare_exchange(noted, at, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    if at - noted < hour || !is_first() {
+        return;
+    }
+    let own = Own {
+        model: API_KEY,
+        aggregate: key,
+        command: "use",
+        input: json!({}),
+        account: Some(known.account),
+        wait: Wait::Accepted,
+    };
+    if let Err(problem) = system::enqueue(app, trace, own) {
+        tracing::debug!(detail = problem.detail, "the use of an API key can't be noted now");
+        known.used_at.store(noted, Ordering::Relaxed);
+    }
 }
 
 async fn read_key(app: &App, id: Uuid) -> Result<Option<KnownKey>, Problem> {
@@ -241,10 +294,7 @@ async fn read_key(app: &App, id: Uuid) -> Result<Option<KnownKey>, Problem> {
     let owner = accounts::by_id(app, *account).await?;
     let scopes: Option<Permissions> =
         row.fields.get("scopes").and_then(|scopes| serde_json::from_value(scopes.to_json()).ok());
-    let expires_at = match row.fields.get("expires_at") {
-        Some(Value::Timestamp(at)) => Some(*at),
-        _ => None,
-    };
+    let expires_at = time(&row, "expires_at");
     let stored = json!({
         "id": id, "hash": row.text("hash"), "scopes": scopes, "expires_at": expires_at.map(|at: Timestamp| at.to_string()),
     });
@@ -257,5 +307,13 @@ async fn read_key(app: &App, id: Uuid) -> Result<Option<KnownKey>, Problem> {
         roles: owner.map(|owner| owner.roles()).unwrap_or_default(),
         heard: (version, changed),
         read_at: Instant::now(),
+        used_at: Arc::new(AtomicI64::new(time(&row, "used_at").map_or(i64::MIN / 2, |at| at.0))),
     }))
+}
+
+fn time(row: &Whole, field: &str) -> Option<Timestamp> {
+    match row.fields.get(field) {
+        Some(Value::Timestamp(at)) => Some(*at),
+        _ => None,
+    }
 }

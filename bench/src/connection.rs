@@ -1,6 +1,7 @@
 //! One HTTP/1.1 connection, kept alive. hyper's client without a pool: a pool would cost the generator time that the
 //! server needs, and hide how many connections there are.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -96,6 +97,9 @@ impl Connection {
             .uri(ask.path)
             .header("host", &self.address)
             .header("content-type", "application/json");
+        if let Some(token) = token() {
+            request = request.header("authorization", token);
+        }
         if let Some((name, value)) = ask.header {
             request = request.header(name, value);
         }
@@ -128,4 +132,10 @@ impl Connection {
         // Nothing is under way on it, or what was has failed and said so.
         let _ = self.driver.await;
     }
+}
+
+/// What a server that isn't open wants of every request: `BENCH_TOKEN`, an API key or access token.
+fn token() -> Option<&'static str> {
+    static TOKEN: OnceLock<Option<String>> = OnceLock::new();
+    TOKEN.get_or_init(|| std::env::var("BENCH_TOKEN").ok().map(|token| format!("Bearer {token}"))).as_deref()
 }

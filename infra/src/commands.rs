@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::server::{Server, last_lines};
 use crate::stack::{Stack, workspace};
 use crate::up::stop_all;
-use crate::{cargo, postgres, sample, table};
+use crate::{access, cargo, postgres, sample, table};
 
 /// Stops every server.
 pub(crate) async fn down(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
@@ -141,8 +141,9 @@ pub(crate) async fn send_sample(
     let step = RefCell::new(progress.step("sample data"));
     let show = |done, all| step.borrow_mut().note(&format!("{done} of {all} commands"));
     let (url, dir) = (stack.base_url(), workspace().join("models/sample"));
+    let token = access::api_key(stack);
     let report = tokio::select! {
-        result = sample::load(&url, &dir, &show) => result.context("cannot load the sample data")?,
+        result = sample::load(&url, token.as_deref(), &dir, &show) => result.context("cannot load the sample data")?,
         () = cancel.cancelled() => bail!("interrupted"),
     };
     step.into_inner().done(&report.to_string());
@@ -162,6 +163,9 @@ pub(crate) async fn bench(stack: &Stack, name: &str, args: &[String], interrupt:
     let mut command = cargo::cargo();
     command.args(["run", "--profile", "up", "--package", "writ-bench", "--", name]).args(args);
     command.envs(stack.environment());
+    if let Some(token) = access::api_key(stack) {
+        command.env("BENCH_TOKEN", token);
+    }
     let status = run_in_terminal(command, &interrupt.stop).await?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }

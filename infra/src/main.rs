@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod access;
 mod cargo;
 mod chaos;
 mod commands;

@@ -16,6 +16,7 @@ const JAVA: u32 = 21;
 pub(crate) struct Tools {
     java_home: PathBuf,
     writ: Option<PathBuf>,
+    open: bool,
 }
 
 impl Tools {
@@ -32,6 +33,16 @@ impl Tools {
     /// The same tools, and `writ` as just built.
     pub(crate) fn with_writ(self, writ: PathBuf) -> Self {
         Self { writ: Some(writ), ..self }
+    }
+
+    /// The same tools, and whether `writ` serves everyone.
+    pub(crate) fn with_open(self, open: bool) -> Self {
+        Self { open, ..self }
+    }
+
+    /// Whether `writ` serves everyone, without a sign-in.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
     }
 
     /// The `writ` program, when it was built.
@@ -90,7 +101,11 @@ pub(crate) fn find() -> Result<Tools> {
             macos: "brew install maven",
         });
     }
-    if missing.is_empty() { Ok(Tools { java_home, writ: None }) } else { bail!("{}", report(&missing)) }
+    if missing.is_empty() {
+        Ok(Tools { java_home, writ: None, open: false })
+    } else {
+        bail!("{}", report(&missing))
+    }
 }
 
 fn report(missing: &[Missing]) -> String {

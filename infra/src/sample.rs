@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use reqwest::StatusCode;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -65,16 +66,21 @@ impl fmt::Display for Report {
 }
 
 /// Loads the tables in `dir` into the server at `base_url` (`http://127.0.0.1:8080`), and returns when its queries
-/// show them. `progress` is told the number of commands done and of all.
+/// show them. `token`: an API key or access token. `progress` is told the number of commands done and of all.
 ///
 /// # Errors
 /// The tables can't be read, the server doesn't answer, or it refused commands: the message shows the first of them
 /// with their problems. Commands after a refused one were sent all the same.
-pub(crate) async fn load(base_url: &str, dir: &Path, progress: &dyn Fn(u64, u64)) -> Result<Report> {
+pub(crate) async fn load(
+    base_url: &str,
+    token: Option<&str>,
+    dir: &Path,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Report> {
     let batches = commands::batches(dir)?;
     let all = batches.iter().map(|batch| batch.len() as u64).sum();
     let mut load = Load {
-        client: reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build()?,
+        client: client(token)?,
         base_url: base_url.trim_end_matches('/').to_owned(),
         report: Report::default(),
         positions: BTreeMap::new(),
@@ -97,6 +103,17 @@ pub(crate) async fn load(base_url: &str, dir: &Path, progress: &dyn Fn(u64, u64)
     load.finish()?;
     load.report.elapsed = started.elapsed();
     Ok(load.report)
+}
+
+/// A client that sends `token`, if there is one, with every request.
+fn client(token: Option<&str>) -> Result<reqwest::Client> {
+    let mut headers = HeaderMap::new();
+    if let Some(token) = token {
+        let mut value = HeaderValue::try_from(format!("Bearer {token}"))?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    Ok(reqwest::Client::builder().timeout(REQUEST_TIMEOUT).default_headers(headers).build()?)
 }
 
 /// One line of the answer.

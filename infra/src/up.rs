@@ -19,7 +19,7 @@ use crate::process::POLL;
 use crate::progress::{Progress, say};
 use crate::server::{Server, Started, log_tail, start, stop};
 use crate::stack::{Stack, last_ports};
-use crate::{cargo, commands, maven, table};
+use crate::{access, cargo, commands, maven, table};
 
 /// Options of `cargo dev up`.
 #[derive(Debug, Args)]
@@ -30,6 +30,9 @@ pub(crate) struct Options {
     /// Start Kafka, the registry, PostgreSQL and Redis only, to run `writ` by other means
     #[arg(long)]
     no_server: bool,
+    /// Let whoever reaches the server do everything, without signing in
+    #[arg(long)]
+    open: bool,
     /// Don't load the sample data
     #[arg(long)]
     no_sample: bool,
@@ -51,14 +54,18 @@ pub(crate) async fn up(stack: &Stack, options: &Options, interrupt: &Interrupt) 
     let stack = Stack::with_ports(stack.dir(), choose_ports(stack, last, &options.ports)?)?;
     stack.save()?;
     let mut children = Children::new();
-    if let Err(error) = bring_up(&stack, tools, options, &progress, interrupt, &mut children).await {
-        eprintln!("Stopping what was started.");
-        stop_all(&stack, |server| children.contains_key(&server), &interrupt.force).await?;
-        // What didn't work is no precedent for the next start.
-        stack.save_ports(last)?;
-        return Err(error);
-    }
-    say(&format!("\n{}", addresses(&stack, options)));
+    let brought = bring_up(&stack, tools, options, &progress, interrupt, &mut children).await;
+    let password = match brought {
+        Ok(password) => password,
+        Err(error) => {
+            eprintln!("Stopping what was started.");
+            stop_all(&stack, |server| children.contains_key(&server), &interrupt.force).await?;
+            // What didn't work is no precedent for the next start.
+            stack.save_ports(last)?;
+            return Err(error);
+        }
+    };
+    say(&format!("\n{}", addresses(&stack, options, password.as_deref())));
     if options.detach {
         say("It runs in the background. `cargo dev status` shows it, `cargo dev down` stops it.");
         return Ok(());
@@ -96,6 +103,7 @@ fn choose_ports(stack: &Stack, last: Option<Ports>, flags: &PortFlags) -> Result
     Ok(ports)
 }
 
+/// The password of the administrator, if it is a new one.
 async fn bring_up(
     stack: &Stack,
     mut tools: Tools,
@@ -103,11 +111,11 @@ async fn bring_up(
     progress: &Progress,
     interrupt: &Interrupt,
     children: &mut Children,
-) -> Result<()> {
+) -> Result<Option<String>> {
     let cancel = &interrupt.stop;
     start_backing(stack, &tools, progress, cancel, children).await?;
     if options.no_server {
-        return Ok(());
+        return Ok(None);
     }
     eprintln!("Building writ.");
     tools = tools.with_writ(cargo::build_writ(cancel).await?);
@@ -116,11 +124,14 @@ async fn bring_up(
         eprintln!("writ was built anew; it is started again.");
         stop(Server::Writ, stack, &interrupt.force).await?;
     }
+    access::make_keys(stack, &tools).await?;
+    tools = tools.with_open(options.open);
     children.extend(start_shown(Server::Writ, stack, &tools, progress, cancel).await?);
+    let password = access::make(stack, &tools).await?;
     if !options.no_sample {
         load_sample_once(stack, progress, cancel).await?;
     }
-    Ok(())
+    Ok(password)
 }
 
 /// Starts Kafka, the registry, PostgreSQL and Redis, all at once.
@@ -185,17 +196,27 @@ async fn load_sample_once(stack: &Stack, progress: &Progress, cancel: &Cancellat
     fs::write(&loaded, "").with_context(|| format!("cannot write {}", loaded.display()))
 }
 
-fn addresses(stack: &Stack, options: &Options) -> String {
+fn addresses(stack: &Stack, options: &Options, password: Option<&str>) -> String {
     let shown: &[Server] = if options.no_server { &Server::BACKING } else { &Server::ALL };
     let rows: Vec<_> =
         shown.iter().map(|server| [server.name().to_owned(), stack.address(*server)]).collect();
     let mut text = table::render(["SERVER", "ADDRESS"], &rows);
     if !options.no_server {
         let url = stack.base_url();
+        let file = access::api_key_file(stack);
         text.push_str(&format!(
-            "\nTry:\n  curl '{url}/v1/order?status=shipped&limit=2'\n  curl '{url}/v1/customer/ALFKI'\n  curl -X POST \
-             {url}/v1/order/10248/cancel   # it is shipped: the answer says why not\n\nThe API's documentation: {url}/docs\n"
+            "\nTry:\n  export TOKEN=$(cat {})\n  curl -H \"Authorization: Bearer $TOKEN\" \
+             '{url}/v1/order?status=shipped&limit=2'\n  curl -H \"Authorization: Bearer $TOKEN\" \
+             '{url}/v1/customer/ALFKI'\n  curl -H \"Authorization: Bearer $TOKEN\" -X POST {url}/v1/order/10248/cancel   \
+             # it is shipped: the answer says why not\n\nThe API's documentation: {url}/docs\n",
+            file.display()
         ));
+        if let Some(password) = password {
+            text.push_str(&format!(
+                "\nThe administrator, shown this once and stored nowhere in clear:\n  {}\n  {password}\n",
+                access::EMAIL
+            ));
+        }
     }
     text
 }

@@ -312,10 +312,11 @@ pub(crate) async fn end_one(
         None => None,
     };
     let is_own = matches!(&owner, Some(writ_model::Value::Uuid(owner)) if Some(*owner) == caller.actor.id);
-    if !is_own && !(may_end_all && owner.is_some()) {
-        return Err(none());
-    }
-    let reason = if is_own { "owner" } else { "administrator" };
+    let reason = match (is_own, may_end_all && owner.is_some()) {
+        (true, _) => "owner",
+        (false, true) => "administrator",
+        (false, false) => return Err(none()),
+    };
     end(&app, &trace, session, caller.actor.id, reason).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

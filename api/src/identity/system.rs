@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 use writ_identity::models::SYSTEM;
 use writ_model::decide::Actor;
+use writ_producers::commands::Accepted;
 use writ_producers::envelope::{CommandRecord, Committed};
 
 use crate::app::App;
@@ -28,7 +29,17 @@ pub(crate) struct Own<'a> {
 
 /// Sends it and waits for its event.
 pub(crate) async fn send(app: &App, trace: &Trace, own: Own<'_>) -> Result<Committed, Problem> {
-    let Own { model: name, aggregate, command, input, account, wait } = own;
+    let wait = own.wait;
+    let (sent, accepted) = enqueue(app, trace, own)?;
+    match commands::finish(app, sent, accepted, wait).await? {
+        Answer::Committed { committed, .. } => Ok(committed),
+        Answer::Accepted { .. } => Err(unknown("an event to wait for")),
+    }
+}
+
+/// Puts it into Kafka's queue, and leaves what comes of it to Kafka.
+pub(crate) fn enqueue(app: &App, trace: &Trace, own: Own<'_>) -> Result<(Sent, Accepted), Problem> {
+    let Own { model: name, aggregate, command, input, account, .. } = own;
     let model = app.api.models.get(name).ok_or_else(|| unknown(name))?;
     let declared = model.commands.get(command).ok_or_else(|| unknown(command))?;
     declared.parse_input(&input).map_err(|errors| Problem::of_errors(Kind::InvalidInput, errors))?;
@@ -50,10 +61,7 @@ pub(crate) async fn send(app: &App, trace: &Trace, own: Own<'_>) -> Result<Commi
     commands::seal(app, declared, &mut record);
     let commands = app.api.commands.as_ref().ok_or_else(single::no_commands)?;
     let accepted = commands.enqueue(&record).map_err(|error| commands::answer::of_error(error, record.id))?;
-    match commands::finish(app, Sent::from(record), accepted, wait).await? {
-        Answer::Committed { committed, .. } => Ok(committed),
-        Answer::Accepted { .. } => Err(unknown(command)),
-    }
+    Ok((Sent::from(record), accepted))
 }
 
 /// A fault of this program: the built-in models have what it asks for.
