@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::client_address::ForwardedBy;
-use crate::{rate_limit, tls};
+use crate::{cors, rate_limit, tls};
 
 /// Where the HTTP interface listens and what it allows. Every limit answers with a problem document when it is reached.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub struct Options {
     /// Names, beside the loopback ones, by which clients may call the server (`Host`, without port). Needed when a proxy in front
     /// passes on the name that it was called by.
     pub hosts: Vec<String>,
+    /// Which pages of other origins may use the server.
+    pub cors: cors::Options,
     /// Networks (`10.0.0.0/8`, `192.0.2.1/32`) whose proxies are believed when they name the client that they were called by.
     pub trusted_proxies: Vec<IpNet>,
     /// The header in which these proxies name it; the other one is not read.
@@ -63,6 +65,7 @@ impl Default for Options {
             open: false,
             tls: tls::Options::default(),
             hosts: Vec::new(),
+            cors: cors::Options::default(),
             trusted_proxies: Vec::new(),
             forwarded_by: ForwardedBy::default(),
             limits: rate_limit::Options::default(),

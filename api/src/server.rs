@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::app::{Api, App};
 use crate::client_address::Peer;
 use crate::connection::Protocol;
+use crate::cors;
 use crate::options::Options;
 use crate::router;
 use crate::tls::{self, Tls};
@@ -40,6 +41,9 @@ pub enum Error {
         /// As resolved.
         address: SocketAddr,
     },
+    /// An origin of `http.cors.origins` is none.
+    #[error(transparent)]
+    Cors(#[from] cors::Error),
     /// The certificate can't be used.
     #[error(transparent)]
     Tls(#[from] tls::Error),
@@ -78,6 +82,7 @@ impl Server {
         if let (true, Some(&address)) = (options.open, reachable) {
             return Err(Error::OpenNotLoopback { address });
         }
+        options.cors.check()?;
         let tls = match options.tls.is_on() {
             true => Some(Arc::new(Tls::load(&options.tls).await?)),
             false => None,

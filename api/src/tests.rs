@@ -3,6 +3,7 @@
 
 mod batch;
 mod commands;
+mod cors;
 mod history;
 mod pages;
 mod queries;
