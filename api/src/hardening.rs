@@ -39,7 +39,7 @@ const UNLESS_SET: [(HeaderName, &str); 2] =
 
 /// Refuses what a browser sends in the name of a page that is none of ours, and adds the headers that keep it from guessing.
 pub(crate) async fn harden(State(app): State<Shared>, request: Request, next: Next) -> Response {
-    let mut response = match check_origin(&request, &app.options) {
+    let mut response = match check(&request, &app.options) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
@@ -58,6 +58,17 @@ fn add_headers(headers: &mut HeaderMap, tls: bool) {
     for (name, value) in UNLESS_SET {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
+}
+
+/// Whether the request is one that is looked at.
+fn check(request: &Request, options: &Options) -> Result<(), Problem> {
+    let length = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    if length > options.uri_limit {
+        let limit = options.uri_limit;
+        return Err(Kind::UriTooLong
+            .because(format!("Path and query have {length} bytes, this server takes {limit}.")));
+    }
+    check_origin(request, options)
 }
 
 /// The port is open to every page of a browser on this machine.

@@ -12,7 +12,7 @@ use crate::app::Shared;
 use crate::problem::{Kind, Problem};
 use crate::{
     caller, client_address, commands, docs, hardening, health, history, metrics, middleware, projections,
-    queries, rate_limit,
+    queries, rate_limit, stalled,
 };
 
 pub(crate) fn new(app: Shared) -> Router {
@@ -48,6 +48,7 @@ pub(crate) fn new(app: Shared) -> Router {
         None => routes,
     };
     routes
+        .layer(axum::middleware::from_fn_with_state(app.clone(), stalled::end))
         .layer(axum::middleware::from_fn_with_state(app.clone(), hardening::harden))
         .layer(axum::middleware::from_fn(middleware::observe))
         .with_state(app)
