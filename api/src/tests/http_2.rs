@@ -150,11 +150,13 @@ async fn an_answer_that_nobody_takes_gives_its_place_back() {
     let folder = Folder::new();
     let server = start(Options { write_timeout_ms: 500, max_batches: 1, ..folder.options() }).await;
     let stream = connect(&folder, &server).await;
-    let (mut sender, connection) =
-        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    // It lets so little come while it reads nothing.
+    let mut client = http2::Builder::new(TokioExecutor::new());
+    client.initial_stream_window_size(16 * 1024);
+    let (mut sender, connection) = client.handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    // More answers than a client lets come while it reads none.
-    let lines = Bytes::from("no JSON\n".repeat(5_000));
+    // A megabyte of answers.
+    let lines = Bytes::from("no JSON\n".repeat(8_000));
     let mut batch = async || {
         let request = Request::post("https://localhost/v1/commands").body(Full::new(lines.clone())).unwrap();
         sender.ready().await.unwrap();

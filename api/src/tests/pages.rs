@@ -57,6 +57,9 @@ async fn the_documentation_comes_from_this_server_alone() {
     assert!(index.header("content-type").starts_with("text/html"));
     let html = String::from_utf8(index.body.to_vec()).unwrap();
     assert!(html.contains("swagger-ui") && !html.contains("://"), "{html}");
+    // What its policy wouldn't run.
+    assert!(!html.contains("<script>") && !html.contains(" onload="), "{html}");
+    assert!(index.headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'self'"));
     let initializer = server.get("/docs/swagger-initializer.js").await;
     assert!(String::from_utf8(initializer.body.to_vec()).unwrap().contains("\"/openapi.json\""));
     assert_eq!(server.get("/docs/swagger-ui-bundle.js").await.status, 200);
