@@ -17,8 +17,10 @@ pub mod client_address;
 mod clock;
 mod commands;
 mod connection;
+pub mod cors;
 mod docs;
 mod export;
+mod hardening;
 mod headers;
 mod health;
 mod history;
@@ -27,6 +29,7 @@ pub mod metrics;
 mod middleware;
 pub mod openapi;
 pub mod options;
+mod per_address;
 pub mod problem;
 mod projections;
 mod queries;
@@ -36,6 +39,8 @@ mod references;
 mod router;
 pub mod server;
 pub mod sign_in_guard;
+mod stalled;
+mod timed;
 pub mod tls;
 // For the fuzz targets only: nobody else has a use for half a request.
 #[doc(hidden)]

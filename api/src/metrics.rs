@@ -21,6 +21,8 @@ pub const REQUEST_DURATION_SECONDS: &str = "writ_http_request_duration_seconds";
 pub const REQUESTS_IN_FLIGHT: &str = "writ_http_requests_in_flight";
 /// Gauge: open connections.
 pub const CONNECTIONS: &str = "writ_http_connections";
+/// Counter: connections closed at once, since their address has as many as it may.
+pub const CONNECTIONS_REFUSED_TOTAL: &str = "writ_http_connections_refused_total";
 /// Counter: commands by `model`, `command` and `result` (`committed`, `accepted` or the slug of the problem).
 pub const COMMANDS_TOTAL: &str = "writ_http_commands_total";
 /// Counter: requests refused by `limit`, the name of a [`crate::rate_limit::Limit`].
@@ -53,6 +55,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     );
     describe_gauge!(REQUESTS_IN_FLIGHT, "HTTP requests that are worked on.");
     describe_gauge!(CONNECTIONS, "Open HTTP connections.");
+    describe_counter!(CONNECTIONS_REFUSED_TOTAL, "Connections closed for their address has too many.");
     describe_counter!(COMMANDS_TOTAL, "Commands by result.");
     describe_counter!(RATE_LIMIT_REFUSED_TOTAL, "Requests refused by a rate limit.");
     describe_gauge!(RATE_LIMIT_LOCAL, "Whether rate limits count in this process only, for want of Redis.");

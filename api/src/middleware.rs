@@ -1,26 +1,21 @@
-//! What happens to every request: its id, its trace, its metrics and log line; safe headers; a panic becomes a problem;
+//! What happens to every request: its id, its trace, its metrics and log line; a panic becomes a problem;
 //! more requests than the server can work on are refused.
 
 use std::any::Any;
-use std::net::IpAddr;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{
-    CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
-};
-use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method};
 use tracing::Instrument;
 use tracing::field::Empty;
 use uuid::Uuid;
 
 use crate::app::Shared;
-use crate::headers::{SEC_FETCH_SITE, TRACEPARENT, X_REQUEST_ID};
+use crate::headers::{TRACEPARENT, X_REQUEST_ID};
 use crate::metrics::{REQUEST_DURATION_SECONDS, REQUESTS_IN_FLIGHT, REQUESTS_TOTAL};
-use crate::problem::{Kind, Problem};
+use crate::problem::Kind;
 
 /// The longest request id that is taken from a client, in characters.
 const REQUEST_ID_LIMIT: usize = 128;
@@ -151,52 +146,6 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
-/// Refuses what a browser sends in the name of a page that is none of ours, and adds the headers that keep it from guessing.
-pub(crate) async fn harden(State(app): State<Shared>, request: Request, next: Next) -> Response {
-    let mut response = match check_origin(&request, &app.options.hosts) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    };
-    let headers = response.headers_mut();
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if app.options.tls.is_on() {
-        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
-    }
-    headers
-        .entry(CONTENT_SECURITY_POLICY)
-        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
-    response
-}
-
-/// The port is open to every page of a browser on this machine.
-fn check_origin(request: &Request, hosts: &[String]) -> Result<(), Problem> {
-    // A form of any page may post.
-    let cross_site = request.headers().get(&SEC_FETCH_SITE).is_some_and(|site| site == "cross-site");
-    if cross_site && !request.method().is_safe() {
-        return Err(Kind::CrossSite.because("A browser sent this for a page of another site."));
-    }
-    // A page may let its own name point to 127.0.0.1, and then reads and posts as if we had served it.
-    let named = request.headers().get(HOST).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    // HTTP/2 has the name in the address of the request instead, and HTTP/1.1 may.
-    let addressed = request.uri().authority().map(|authority| authority.as_str().into());
-    match named.into_iter().chain(addressed).find(|name| !is_known_host(name, hosts)) {
-        Some(unknown) => Err(Kind::UnknownHost
-            .because(format!("`{}` is neither a loopback name nor in http.hosts.", unknown.escape_debug()))),
-        None => Ok(()),
-    }
-}
-
-/// Whether the `Host` of a request is a loopback name or one of `hosts`.
-pub(crate) fn is_known_host(named: &str, hosts: &[String]) -> bool {
-    let Ok(authority) = named.parse::<Authority>() else { return false };
-    let host = authority.host();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    address.is_ok_and(|address| address.is_loopback())
-        || host.eq_ignore_ascii_case("localhost")
-        || hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
-}
-
 /// Lets a bounded number of requests work at once, each for a limited time.
 pub(crate) async fn admit(State(app): State<Shared>, request: Request, next: Next) -> Response {
     let permits = (
@@ -270,21 +219,6 @@ mod tests {
         for bad in ["", "two words", "é", "x".repeat(129).as_str()] {
             let id = request_id(&headers(X_REQUEST_ID, bad));
             assert!(Uuid::try_parse(id.to_str().unwrap()).is_ok(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn only_loopback_names_and_named_hosts_are_served() {
-        let hosts = ["writ.example".to_owned()];
-        for known in
-            ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "127.8.9.1", "[::1]:8080", "Writ.Example:443"]
-        {
-            assert!(is_known_host(known, &hosts), "{known}");
-        }
-        for unknown in
-            ["evil.example", "localhost.evil.example", "192.0.2.1:8080", "[::2]", "", "writ.example.", "a b"]
-        {
-            assert!(!is_known_host(unknown, &hosts), "{unknown}");
         }
     }
 }

@@ -98,6 +98,8 @@ kinds! {
     PositionNotReached = PRECONDITION_FAILED, "position-not-reached", "The read model is not there yet";
     /// The body is larger than the limit.
     TooLarge = PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
+    /// The path and query are longer than `http.uri_limit`.
+    UriTooLong = URI_TOO_LONG, "uri-too-long", "The address is too long";
     /// The body has another `Content-Type` than JSON.
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON";
     /// The request is for a host that this server isn't; name it in `http.hosts`.

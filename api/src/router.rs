@@ -13,8 +13,8 @@ use crate::clock::now;
 use crate::identity::{api_keys, passwords, second_factor, sessions, sign_in};
 use crate::problem::{Kind, Problem};
 use crate::{
-    caller, client_address, commands, docs, health, history, metrics, middleware, projections, queries,
-    rate_limit,
+    caller, client_address, commands, docs, hardening, health, history, metrics, middleware, projections,
+    queries, rate_limit, stalled,
 };
 
 pub(crate) fn new(app: Shared) -> Router {
@@ -59,11 +59,19 @@ pub(crate) fn new(app: Shared) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::get));
-    data.merge(pages)
+    let routes = data
+        .merge(pages)
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(CatchPanicLayer::custom(middleware::panicked))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), middleware::harden))
+        .layer(CatchPanicLayer::custom(middleware::panicked));
+    // A preflight is answered here, before anybody asks who sends it.
+    let routes = match app.options.cors.layer() {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    };
+    routes
+        .layer(axum::middleware::from_fn_with_state(app.clone(), stalled::end))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), hardening::harden))
         .layer(axum::middleware::from_fn(middleware::observe))
         .with_state(app)
 }

@@ -12,7 +12,9 @@ use tokio_util::task::TaskTracker;
 use crate::app::{Api, App};
 use crate::client_address::Peer;
 use crate::connection::Protocol;
+use crate::cors;
 use crate::options::Options;
+use crate::per_address::{PerAddress, Place};
 use crate::router;
 use crate::tls::{self, Tls};
 
@@ -40,6 +42,9 @@ pub enum Error {
         /// As resolved.
         address: SocketAddr,
     },
+    /// An origin of `http.cors.origins` is none.
+    #[error(transparent)]
+    Cors(#[from] cors::Error),
     /// The certificate can't be used.
     #[error(transparent)]
     Tls(#[from] tls::Error),
@@ -78,6 +83,7 @@ impl Server {
         if let (true, Some(&address)) = (options.open, reachable) {
             return Err(Error::OpenNotLoopback { address });
         }
+        options.cors.check()?;
         let tls = match options.tls.is_on() {
             true => Some(Arc::new(Tls::load(&options.tls).await?)),
             false => None,
@@ -108,16 +114,22 @@ impl Server {
         if let Some(tls) = &self.tls {
             background.spawn(tls.clone().watch(cancel.clone()));
         }
+        let options = Arc::new(self.options.clone());
+        let per_address = PerAddress::new(&self.options);
         let router = router::new(Arc::new(App::new(api, self.options, cancel.clone())));
 
         tracing::info!(server.address = %self.address, tls.enabled = self.tls.is_some(), "the HTTP interface is listening");
         let connections = Connections {
-            protocol: Protocol { tls: self.tls, router, cancel: cancel.clone() },
+            protocol: Protocol { tls: self.tls, router, options, cancel: cancel.clone() },
             tracker: TaskTracker::new(),
             cut: CancellationToken::new(),
         };
         while let Some((stream, peer, permit)) = next(&self.listener, &permits, &cancel).await {
-            connections.open(stream, peer, permit);
+            // Closed without a word: an answer would cost more than the client is worth.
+            match per_address.take(peer.address.ip()) {
+                Some(place) => connections.open(stream, peer, (permit, place)),
+                None => metrics::counter!(crate::metrics::CONNECTIONS_REFUSED_TOTAL).increment(1),
+            }
         }
         drop(self.listener);
         connections.close(shutdown_timeout).await;
@@ -153,10 +165,10 @@ struct Connections {
 }
 
 impl Connections {
-    fn open(&self, stream: TcpStream, peer: Peer, permit: OwnedSemaphorePermit) {
+    fn open(&self, stream: TcpStream, peer: Peer, places: (OwnedSemaphorePermit, Option<Place>)) {
         let (protocol, cut) = (self.protocol.clone(), self.cut.clone());
         self.tracker.spawn(async move {
-            let _permit = permit;
+            let _places = places;
             let open = metrics::gauge!(crate::metrics::CONNECTIONS);
             open.increment(1.0);
             // A handshake, too, happens here: the next connection doesn't wait for it.

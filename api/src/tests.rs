@@ -3,7 +3,10 @@
 
 mod batch;
 mod commands;
+mod cors;
 mod history;
+mod http_2;
+mod limits;
 mod pages;
 mod queries;
 mod rate_limit;

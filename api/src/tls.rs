@@ -111,6 +111,8 @@ struct Files {
 pub(crate) struct Tls {
     options: Options,
     acceptor: RwLock<TlsAcceptor>,
+    /// The files of the start, so that no change between it and the first look goes unseen.
+    first: Files,
 }
 
 impl std::fmt::Debug for Tls {
@@ -128,8 +130,9 @@ impl Tls {
         };
         missing("http.tls.certificate", &options.certificate)?;
         missing("http.tls.key", &options.key)?;
-        let acceptor = acceptor(&Files::read(options).await?, options)?;
-        Ok(Tls { options: options.clone(), acceptor: RwLock::new(acceptor) })
+        let first = Files::read(options).await?;
+        let acceptor = RwLock::new(acceptor(&first, options)?);
+        Ok(Tls { options: options.clone(), acceptor, first })
     }
 
     /// Encrypts a connection. The error says why there is none.
@@ -145,11 +148,11 @@ impl Tls {
     /// Takes over changed files, until `cancel`.
     pub(crate) async fn watch(self: Arc<Tls>, cancel: CancellationToken) {
         let pause = Duration::from_millis(self.options.reload_ms.max(1));
-        let mut seen = Files::read(&self.options).await.ok();
+        let mut seen = None;
         let mut complained = None;
         while cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
             match Files::read(&self.options).await {
-                Ok(files) if seen.as_ref() == Some(&files) => complained = None,
+                Ok(files) if *seen.as_ref().unwrap_or(&self.first) == files => complained = None,
                 Ok(files) => {
                     complained = None;
                     self.take(&files);

@@ -10,7 +10,7 @@ use crate::caller::Caller;
 use crate::commands::{self, batch, single};
 use crate::middleware::{self, Trace};
 use crate::problem::{Kind, Problem};
-use crate::{headers, queries};
+use crate::{hardening, headers, queries};
 
 /// A command as `POST /v1/{model}/{command}` and `POST /v1/{model}/{id}/{command}` take it, up to the record for Kafka.
 pub fn command(
@@ -58,5 +58,5 @@ pub fn request_id(headers: &HeaderMap) -> HeaderValue {
 
 /// Whether a request with this `Host` is served.
 pub fn is_known_host(host: &str) -> bool {
-    middleware::is_known_host(host, &[])
+    hardening::is_known_host(host, &[])
 }

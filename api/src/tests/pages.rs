@@ -57,6 +57,9 @@ async fn the_documentation_comes_from_this_server_alone() {
     assert!(index.header("content-type").starts_with("text/html"));
     let html = String::from_utf8(index.body.to_vec()).unwrap();
     assert!(html.contains("swagger-ui") && !html.contains("://"), "{html}");
+    // What its policy wouldn't run.
+    assert!(!html.contains("<script>") && !html.contains(" onload="), "{html}");
+    assert!(index.headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'self'"));
     let initializer = server.get("/docs/swagger-initializer.js").await;
     assert!(String::from_utf8(initializer.body.to_vec()).unwrap().contains("\"/openapi.json\""));
     assert_eq!(server.get("/docs/swagger-ui-bundle.js").await.status, 200);
@@ -110,6 +113,15 @@ async fn every_answer_has_a_request_id_and_safe_headers() {
         assert!(Uuid::try_parse(got.header("x-request-id")).is_ok(), "{path}");
         assert_eq!(got.header("x-content-type-options"), "nosniff");
         assert!(got.header("content-security-policy").contains("default-src"));
+        assert!(got.header("content-security-policy").contains("frame-ancestors 'none'"));
+        assert_eq!(got.header("x-frame-options"), "DENY");
+        assert_eq!(got.header("referrer-policy"), "no-referrer");
+        assert_eq!(got.header("cross-origin-resource-policy"), "same-origin");
+        assert_eq!(got.header("cross-origin-opener-policy"), "same-origin");
+        assert!(got.header("permissions-policy").contains("camera=()"));
+        let caching = if path == "/docs/" { "max-age=3600" } else { "no-store" };
+        assert_eq!(got.header("cache-control"), caching, "{path}");
+        assert!(!got.headers.contains_key("strict-transport-security"), "there is no TLS to insist on");
     }
     let request = Request::get("/healthz").header("x-request-id", "web-1:42").body(Body::empty()).unwrap();
     assert_eq!(server.send(request).await.header("x-request-id"), "web-1:42");

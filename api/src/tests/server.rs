@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::app::Api;
 use crate::options::Options;
 use crate::server::Server;
 
@@ -21,10 +22,14 @@ pub(super) struct Running {
 }
 
 pub(super) async fn start(options: Options) -> Running {
+    // A closed channel keeps its last value, so the sender isn't needed.
     let (api, _) = super::api(&options);
     let server = Server::bind(Options { listen: "127.0.0.1:0".into(), ..options }).await.unwrap();
+    serve(server, api)
+}
+
+pub(super) fn serve(server: Server, api: Api) -> Running {
     let (address, cancel) = (server.address(), CancellationToken::new());
-    // A closed channel keeps its last value, so the sender isn't needed.
     let serving = tokio::spawn(server.serve(api, cancel.clone()));
     Running { address, cancel, serving }
 }

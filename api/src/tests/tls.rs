@@ -18,19 +18,19 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::server::{LIMIT, Running, read, start};
+use super::server::{LIMIT, Running, read, serve, start};
 use crate::options::Options;
 use crate::server::{Error, Server};
 use crate::tls;
 
 /// A folder with a certificate for `localhost`, and what a client must trust to accept it.
-struct Folder {
+pub(super) struct Folder {
     folder: TempDir,
     trusted: CertificateDer<'static>,
 }
 
 impl Folder {
-    fn new() -> Folder {
+    pub(super) fn new() -> Folder {
         let folder = tempfile::tempdir().unwrap();
         let mut made = Folder { folder, trusted: CertificateDer::from(Vec::new()) };
         made.renew();
@@ -48,12 +48,12 @@ impl Folder {
         self.trusted = made.cert.der().clone();
     }
 
-    fn options(&self) -> Options {
+    pub(super) fn options(&self) -> Options {
         let (certificate, key) = (self.path("certificate.pem"), self.path("key.pem"));
         Options { tls: tls::Options { certificate, key, ..tls::Options::default() }, ..Options::default() }
     }
 
-    async fn connect(
+    pub(super) async fn connect(
         &self,
         server: &Running,
         protocols: &[&[u8]],
@@ -159,6 +159,23 @@ async fn a_renewed_certificate_is_served_and_a_broken_one_is_not() {
     let limit = Instant::now() + LIMIT;
     while folder.connect(&server, &[], &versions).await.is_err() {
         assert!(Instant::now() < limit, "and what is right again is taken");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_renewed_during_the_start_is_served() {
+    let mut folder = Folder::new();
+    let mut options = Options { listen: "127.0.0.1:0".into(), ..folder.options() };
+    options.tls.reload_ms = 20;
+    let (api, _) = super::api(&options);
+    let server = Server::bind(options).await.unwrap();
+    folder.renew();
+    let server = serve(server, api);
+    let limit = Instant::now() + LIMIT;
+    while folder.connect(&server, &[], &[&rustls::version::TLS13]).await.is_err() {
+        assert!(Instant::now() < limit, "the new one is served");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     server.stop().await;
