@@ -12,6 +12,7 @@
 mod app;
 mod body;
 mod caller;
+mod clock;
 mod commands;
 mod docs;
 mod export;
