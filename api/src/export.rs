@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt as _;
 use http::HeaderMap;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, VARY};
-use writ_projections::query::{Format, ListRequest, Subject};
+use writ_projections::query::{Format, ListRequest};
 
 use crate::app::App;
 use crate::problem::Problem;
@@ -50,14 +50,8 @@ fn accepted(headers: &HeaderMap) -> Option<&'static str> {
 }
 
 /// All rows that the request wants. An error on the way breaks the body off, so that nobody takes a part for the whole.
-pub(crate) async fn all(
-    app: &App,
-    subject: impl Into<Subject<'_>>,
-    request: &ListRequest,
-    format: Format,
-) -> Result<Response, Problem> {
-    let subject = subject.into();
-    let export = app.api.queries.export(subject, request, format).await.map_err(unavailable)?;
+pub(crate) async fn all(app: &App, request: &ListRequest<'_>, format: Format) -> Result<Response, Problem> {
+    let export = app.api.queries.export(request, format).await.map_err(unavailable)?;
     let (media_type, ending) = match format {
         Format::Csv => ("text/csv; charset=utf-8; header=present", "csv"),
         Format::Ndjson => (NDJSON, "ndjson"),
@@ -68,7 +62,7 @@ pub(crate) async fn all(
     let headers = [
         (CONTENT_TYPE, media_type.to_owned()),
         // Names of models and projections are lower-case words.
-        (CONTENT_DISPOSITION, format!("attachment; filename=\"{}.{ending}\"", subject.name())),
+        (CONTENT_DISPOSITION, format!("attachment; filename=\"{}.{ending}\"", request.name())),
         (CACHE_CONTROL, "private, no-store".to_owned()),
         (VARY, "accept".to_owned()),
     ];

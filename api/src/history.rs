@@ -1,23 +1,26 @@
 //! What happened: `GET /v1/events`, `GET /v1/{model}/{id}/events`, and one row as it was: `GET /v1/{model}/{id}` with
 //! `as_of` or `diff`.
 
-use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use http::header::{ALLOW, CACHE_CONTROL};
 use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 use writ_model::Model;
+use writ_model::access::Readable;
 use writ_model::diff::Change;
 use writ_projections::history::{
     AsOf, Difference, Entry, EventsOfOne, EventsRequest, MAX_EVENTS, NoState, Page, Past,
 };
 use writ_projections::positions::Reads;
+use writ_projections::query::Subject;
 
 use crate::app::{App, Shared};
+use crate::caller::Caller;
 use crate::problem::{Kind, Problem};
 use crate::queries::{self, unavailable, unknown_parameter};
 
@@ -106,20 +109,27 @@ struct Changes {
 /// All events.
 pub(crate) async fn all(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let models = &app.api.models;
     let request = EventsRequest::parse(models, &queries::parameters(query)?)
         .map_err(|errors| Problem::of_errors(Kind::InvalidQuery, errors))?;
+    let reader = queries::reader(&caller);
     queries::wait(&app, Reads::EventLog, &headers).await?;
-    let page = app.api.history.events(models, &request).await.map_err(unavailable)?;
+    if !reader.sees_everything() {
+        // The rows say what is readable.
+        queries::wait(&app, Reads::Rows, &headers).await?;
+    }
+    let page = app.api.history.events(models, reader, &request).await.map_err(unavailable)?;
     Ok(([CACHING], Json(List::from(page))).into_response())
 }
 
 /// The events of one aggregate. The address is that of a command too, so everything else at its end is one.
 pub(crate) async fn of_one(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     path: Result<Path<(String, String, String)>, PathRejection>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
     headers: HeaderMap,
@@ -138,10 +148,20 @@ pub(crate) async fn of_one(
     let id = model.parse_id(&segment).ok_or_else(|| queries::no_id(&name, &segment))?;
     let request = EventsOfOne::parse(model, id, &queries::parameters(query)?)
         .map_err(|errors| Problem::of_errors(Kind::InvalidQuery, errors))?;
-    queries::wait(&app, Reads::EventLog, &headers).await?;
-    let page = app.api.history.of(model, id, &request).await.map_err(unavailable)?;
+    let subject = queries::reader(&caller).asks(model);
+    wait(&app, &subject, &headers).await?;
+    let page = app.api.history.of(&subject, id, &request).await.map_err(unavailable)?;
     let page = page.ok_or_else(|| never(model, id))?;
     Ok(([CACHING], Json(List::from(page))).into_response())
+}
+
+/// Waits for the event log; and for the rows, if they say what the reader may read.
+async fn wait(app: &App, subject: &Subject<'_>, headers: &HeaderMap) -> Result<(), Problem> {
+    queries::wait(app, Reads::EventLog, headers).await?;
+    match subject.visible().rows {
+        Readable::Where(_) => queries::wait(app, Reads::Rows, headers).await,
+        Readable::All | Readable::Nothing => Ok(()),
+    }
 }
 
 /// Whether one row is asked for as it was, and not as it is.
@@ -152,7 +172,7 @@ pub(crate) fn is_asked(parameters: &[(String, String)]) -> bool {
 /// One row as it was, or what changed in it.
 pub(crate) async fn past(
     app: &App,
-    model: &Model,
+    subject: &Subject<'_>,
     id: Uuid,
     parameters: &[(String, String)],
     headers: &HeaderMap,
@@ -165,19 +185,20 @@ pub(crate) async fn past(
         |detail: String| Problem::at(Kind::InvalidQuery, &format!("/{name}"), "invalid_value", detail);
     if name == "diff" {
         let versions = value.parse().map_err(invalid)?;
-        queries::wait(app, Reads::EventLog, headers).await?;
-        let found = app.api.history.diff(model, id, versions).await.map_err(unavailable)?;
+        wait(app, subject, headers).await?;
+        let found = app.api.history.diff(subject, id, versions).await.map_err(unavailable)?;
         let Difference { from, to, changes, events } = found.map_err(|none| match none {
-            NoState::NoSuchVersion { .. } | NoState::TooFar => invalid(no_state(model, id, &none)),
-            none => Kind::NotFound.because(no_state(model, id, &none)),
+            NoState::NoSuchVersion { .. } | NoState::TooFar => invalid(no_state(subject.name(), id, &none)),
+            none => Kind::NotFound.because(no_state(subject.name(), id, &none)),
         })?;
         let events = events.into_iter().map(Item::from).collect();
         return Ok(([CACHING], Json(Changes { id, from, to, changes, events })).into_response());
     }
     let at: AsOf = value.parse().map_err(invalid)?;
-    queries::wait(app, Reads::EventLog, headers).await?;
-    let found = app.api.history.as_of(model, id, at).await.map_err(unavailable)?;
-    let Past { state, halt } = found.map_err(|none| Kind::NotFound.because(no_state(model, id, &none)))?;
+    wait(app, subject, headers).await?;
+    let found = app.api.history.as_of(subject, id, at).await.map_err(unavailable)?;
+    let Past { state, halt } =
+        found.map_err(|none| Kind::NotFound.because(no_state(subject.name(), id, &none)))?;
     let item = PastItem {
         id,
         version: state.version,
@@ -207,12 +228,11 @@ fn alone(parameters: &[(String, String)]) -> Problem {
 }
 
 fn never(model: &Model, id: Uuid) -> Problem {
-    Kind::NotFound.because(no_state(model, id, &NoState::Never))
+    Kind::NotFound.because(no_state(&model.name, id, &NoState::Never))
 }
 
 /// What there is instead.
-fn no_state(model: &Model, id: Uuid, none: &NoState) -> String {
-    let name = &model.name;
+fn no_state(name: &str, id: Uuid, none: &NoState) -> String {
     match none {
         NoState::Never => format!(
             "There has never been a {name} with the id {id}. If it was written just now, send the `Writ-Position` of \

@@ -1,9 +1,9 @@
 //! `GET /v1/projections`: how each projection is; `GET /v1/projections/{name}`: the rows of a SQL projection.
 
-use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use http::HeaderMap;
 use http::header::CACHE_CONTROL;
 use indexmap::IndexMap;
@@ -14,9 +14,10 @@ use writ_projections::positions::Reads;
 use writ_projections::query::{ListRequest, State as Stage, Status};
 
 use crate::app::Shared;
+use crate::caller::Caller;
 use crate::export;
 use crate::problem::{Kind, Problem};
-use crate::queries::{invalid_path, page, parameters, unavailable, unknown_parameter, wait};
+use crate::queries::{invalid_path, page, parameters, reader, unavailable, unknown_parameter, wait};
 
 /// A projection as the API shows it.
 #[derive(Debug, Serialize)]
@@ -41,9 +42,10 @@ struct Building {
     started_at: Option<String>,
 }
 
-/// Every projection: models, the event log, SQL projections.
+/// Every projection of which the caller may read something: models, the event log, SQL projections.
 pub(crate) async fn states(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let parameters = parameters(query)?;
@@ -51,7 +53,7 @@ pub(crate) async fn states(
         let faults = parameters.iter().map(|(name, _)| unknown_parameter(name, "this address takes none"));
         return Err(Problem::of_errors(Kind::InvalidQuery, faults.collect()));
     }
-    let states = app.api.queries.states().await.map_err(unavailable)?;
+    let states = app.api.queries.states(&app.api.models, reader(&caller)).await.map_err(unavailable)?;
     let items: Vec<Item> = by_name(states);
     Ok(([(CACHE_CONTROL, "private, no-cache")], Json(serde_json::json!({ "items": items }))).into_response())
 }
@@ -90,20 +92,22 @@ fn by_name(states: Vec<Status>) -> Vec<Item> {
 /// A page of rows of a SQL projection, or all of them as a stream.
 pub(crate) async fn list(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     path: Result<Path<String>, PathRejection>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Path(name) = path.map_err(invalid_path)?;
     let projection = projection(&app.api.models, &name)?;
-    let request = ListRequest::parse(projection, &export::with_format(parameters(query)?, &headers))
+    let parameters = export::with_format(parameters(query)?, &headers);
+    let request = ListRequest::parse(reader(&caller).asks(projection), &parameters)
         .map_err(|errors| Problem::of_errors(Kind::InvalidQuery, errors))?;
     wait(&app, Reads::Projection(projection), &headers).await?;
 
     match request.format {
-        Some(format) => export::all(&app, projection, &request, format).await,
+        Some(format) => export::all(&app, &request, format).await,
         None => {
-            let rows = app.api.queries.list_projection(projection, &request).await.map_err(unavailable)?;
+            let rows = app.api.queries.list_projection(&request).await.map_err(unavailable)?;
             Ok(page(rows, |item| item))
         }
     }

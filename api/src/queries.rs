@@ -1,21 +1,23 @@
 //! `GET /v1/{model}/{id}` and `GET /v1/{model}`: one row, or a page of rows, of a read model.
 
-use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use http::header::{CACHE_CONTROL, ETAG, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 use writ_model::{FieldError, Model, Models, Position};
+use writ_projections::Reader;
 use writ_projections::positions::{NotReached, Reads};
 use writ_projections::query::{self, Cached, ListRequest, Shown};
 
 use crate::app::{App, Shared};
+use crate::caller::Caller;
 use crate::problem::{Kind, Problem};
-use crate::{export, headers, history};
+use crate::{clock, export, headers, history};
 
 /// A row as the API shows it.
 #[derive(Debug, Serialize)]
@@ -62,6 +64,7 @@ pub(crate) fn page<From, Item: Serialize>(page: query::Page<From>, item: impl Fn
 /// One row. The version is its entity tag.
 pub(crate) async fn one(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     path: Result<Path<(String, String)>, PathRejection>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
     headers: HeaderMap,
@@ -70,24 +73,25 @@ pub(crate) async fn one(
     let model = model(&app.api.models, &name)?;
     let parameters = parameters(query)?;
     let id = model.parse_id(&segment).ok_or_else(|| no_id(&name, &segment))?;
+    let subject = reader(&caller).asks((&*app.api.models, model));
     if history::is_asked(&parameters) {
-        return history::past(&app, model, id, &parameters, &headers).await;
+        return history::past(&app, &subject, id, &parameters, &headers).await;
     }
-    let shown = Shown::parse((&*app.api.models, model), &parameters)
+    let shown = Shown::parse(&subject, &parameters)
         .map_err(|errors| Problem::of_errors(Kind::InvalidQuery, errors))?;
     let positions = positions(&app, &headers)?;
     let queries = &app.api.queries;
     let row = if parameters.is_empty() {
-        match queries.cached(model, id, &positions).await {
+        match queries.cached(&subject, id, &positions).await {
             Cached::Found(row) => Some(row),
             Cached::Absent(keep) => {
                 reach(&app, Reads::Rows, &positions).await?;
-                queries.get_keeping(model, id, keep).await.map_err(unavailable)?
+                queries.get_keeping(&subject, id, keep).await.map_err(unavailable)?
             }
         }
     } else {
         reach(&app, Reads::Rows, &positions).await?;
-        queries.get_shown(model, id, &shown).await.map_err(unavailable)?
+        queries.get_shown(&subject, id, &shown).await.map_err(unavailable)?
     };
     let row = row.ok_or_else(|| {
         Kind::NotFound.because(format!(
@@ -109,30 +113,36 @@ pub(crate) async fn one(
 /// A page of rows, or all of them as a stream.
 pub(crate) async fn list(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     path: Result<Path<String>, PathRejection>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Path(name) = path.map_err(invalid_path)?;
     let model = model(&app.api.models, &name)?;
-    let subject = (&*app.api.models, model);
+    let subject = reader(&caller).asks((&*app.api.models, model));
     let parameters = export::with_format(parameters(query)?, &headers);
     let request = ListRequest::parse(subject, &parameters)
         .map_err(|errors| Problem::of_errors(Kind::InvalidQuery, errors))?;
     let (positions, queries) = (positions(&app, &headers)?, &app.api.queries);
     if let Some(format) = request.format {
         reach(&app, Reads::Rows, &positions).await?;
-        return export::all(&app, subject, &request, format).await;
+        return export::all(&app, &request, format).await;
     }
     let asked = serde_json::json!(parameters).to_string();
-    let found = match queries.cached_list(model, &request, &asked, &positions).await {
+    let found = match queries.cached_list(&request, &asked, &positions).await {
         Cached::Found(found) => found,
         Cached::Absent(keep) => {
             reach(&app, Reads::Rows, &positions).await?;
-            queries.list_keeping(model, &request, keep).await.map_err(unavailable)?
+            queries.list_keeping(&request, keep).await.map_err(unavailable)?
         }
     };
     Ok(page(found, Item::from))
+}
+
+/// Who reads, at the time of this call: once for each request, so that all of its parts see the same.
+pub(crate) fn reader(caller: &Caller) -> Reader<'_> {
+    Reader { actor: &caller.actor, now: clock::now() }
 }
 
 /// Waits until what the query reads has reached every `Writ-Position` of the request.

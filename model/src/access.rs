@@ -2,8 +2,9 @@
 //!
 //! What isn't allowed is denied: a command without a rule, and queries without a `read` rule, are for nobody. A command
 //! passes [`early`] in the api, which knows the actor and perhaps the input but not the state, and then [`may_send`] in the
-//! decider, which knows all and has the last word. A query passes [`readable`], which turns the `read` rule, for one
-//! actor, into a [`Predicate`] over the fields of the state; what translates that to SQL needs to know no CEL.
+//! decider, which knows all and has the last word. A query passes [`visible`], which turns the `read` rule, for one
+//! actor, into a [`Predicate`] over the fields of the state, and the rules for fields into a set of names; what translates
+//! that to SQL needs to know no CEL. The rows of an SQL projection are read by the same rules ([`visible_rows`]).
 //!
 //! Before the rule, what the [`Actor`] brings along counts: what the scopes of an API key leave out is denied, what a
 //! [`Permission`] of a role covers is allowed, and only else the rule is asked.
@@ -16,13 +17,17 @@ mod early;
 mod permission;
 mod predicate;
 mod translate;
+mod visible;
 
 pub use early::{Early, Known, early};
 pub use permission::{Access, Action, Error as PermissionError, Permission, Permissions};
 pub use predicate::{Comparison, Kind, Path, Predicate, Readable, Test};
+pub use visible::{Visible, sees_everything, visible, visible_rows};
+
+use indexmap::IndexMap;
 
 use crate::decide::Actor;
-use crate::declaration::{Model, Rule};
+use crate::declaration::{Field, Model, Rule};
 use crate::expression::{Compiled, EvalError, Scope};
 use crate::value::{Timestamp, Value};
 
@@ -64,7 +69,7 @@ pub enum Denied {
 /// Whether the command may be sent, with everything known: the input as [`crate::decide()`] reads it, the state that it
 /// decides on. Whether there is such a command and such an aggregate is the decision's question, not this one's.
 pub fn may_send(model: &Model, command: &str, scope: &Scope<'_>) -> Result<(), Denied> {
-    match door(model, scope.actor, Access::Command(command)) {
+    match door(&model.name, scope.actor, Access::Command(command)) {
         Door::Open => return Ok(()),
         Door::Closed => {
             return Err(Denied::OutOfScope { model: model.name.clone(), access: command.to_owned() });
@@ -85,9 +90,20 @@ pub fn may_send(model: &Model, command: &str, scope: &Scope<'_>) -> Result<(), D
 /// every aggregate it holds exactly where the rule evaluates to true; where the evaluation fails (a null that the rule
 /// doesn't guard), the aggregate isn't readable. One difference: the cost limit of expressions isn't counted here.
 pub fn readable(model: &Model, actor: &Actor, now: Timestamp) -> Readable {
-    match (door(model, actor, Access::Read), rule(model, READ)) {
+    let rule = rule(model, READ).map(|rule| &rule.that);
+    rows(&model.name, rule, &model.fields, actor, now)
+}
+
+fn rows(
+    name: &str,
+    rule: Option<&Compiled>,
+    fields: &IndexMap<String, Field>,
+    actor: &Actor,
+    now: Timestamp,
+) -> Readable {
+    match (door(name, actor, Access::Read), rule) {
         (Door::Open, _) => Readable::All,
-        (Door::ByRule, Some(rule)) => translate::readable(&rule.that, &model.fields, actor, now),
+        (Door::ByRule, Some(rule)) => translate::readable(rule, fields, actor, now),
         (Door::Closed, _) | (Door::ByRule, None) => Readable::Nothing,
     }
 }
@@ -102,10 +118,11 @@ enum Door {
     ByRule,
 }
 
-fn door(model: &Model, actor: &Actor, access: Access<'_>) -> Door {
-    if actor.scopes.as_ref().is_some_and(|scopes| !scopes.allow(&model.name, access)) {
+/// `name`: of a model or a projection; they share their names.
+fn door(name: &str, actor: &Actor, access: Access<'_>) -> Door {
+    if actor.scopes.as_ref().is_some_and(|scopes| !scopes.allow(name, access)) {
         Door::Closed
-    } else if actor.permissions.allow(&model.name, access) {
+    } else if actor.permissions.allow(name, access) {
         Door::Open
     } else {
         Door::ByRule

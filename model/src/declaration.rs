@@ -13,6 +13,7 @@ use crate::value::{Decimal, Value};
 pub use names::is_name;
 pub use projection::{Metadata, Parameter, Projection, Statement};
 
+mod allow;
 mod check;
 mod commands;
 mod events;
@@ -79,6 +80,8 @@ pub struct Model {
     pub events: IndexMap<String, Event>,
     /// `allow` rules, each for one command or for `read`: see [`crate::access`].
     pub allow: Vec<Rule>,
+    /// `allow: fields:`, who sees which fields. A field without a rule is seen by whoever reads the row.
+    pub field_rules: Vec<FieldRule>,
     /// What no two aggregates share: `unique` of the fields, then that of the model.
     pub uniques: Vec<Unique>,
     /// Names of fields for each declared index (`index: [[status, created_at]]`).
@@ -93,6 +96,15 @@ pub struct Rule {
     /// Command names, or `read`.
     pub applies_to: Vec<String>,
     /// The condition: a boolean over `state`, `input`, `actor`.
+    pub that: Compiled,
+}
+
+/// One rule of `allow: fields:`.
+#[derive(Debug, Clone)]
+pub struct FieldRule {
+    /// Names of fields; none of them is the key, none is secret.
+    pub fields: Vec<String>,
+    /// Who sees them: a boolean over `actor` and `now` alone.
     pub that: Compiled,
 }
 

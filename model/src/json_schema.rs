@@ -5,7 +5,7 @@ mod language;
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json, json};
 
-use crate::declaration::{Command, Event, Field, Model, Projection, Type};
+use crate::declaration::{Command, Event, Field, FieldRule, Model, Projection, Type};
 
 /// Who reads the schema: a caller may leave out and shorten what an answer always shows in full.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,9 +32,13 @@ pub fn of_input(command: &Command) -> Json {
     schema
 }
 
-/// The `state` of an answer.
+/// The `state` of an answer. What may be hidden from someone may be missing.
 pub fn of_state(model: &Model) -> Json {
-    object(&model.fields, Side::Response, |_| true)
+    object(&model.fields, Side::Response, |field| is_shown_to_all(field, &model.field_rules))
+}
+
+fn is_shown_to_all(field: &Field, rules: &[FieldRule]) -> bool {
+    !field.secret && !rules.iter().any(|rule| rule.fields.contains(&field.name))
 }
 
 /// The recorded fields of an event.
@@ -48,7 +52,7 @@ pub fn of_row(projection: &Projection) -> Json {
         (name.clone(), Field { optional: !projection.key.contains(name), ..field.clone() })
     };
     let fields: IndexMap<String, Field> = projection.fields.iter().map(optional).collect();
-    object(&fields, Side::Response, |_| true)
+    object(&fields, Side::Response, |field| is_shown_to_all(field, &projection.field_rules))
 }
 
 fn object(fields: &IndexMap<String, Field>, side: Side, required: impl Fn(&Field) -> bool) -> Json {

@@ -73,7 +73,12 @@ fn what_is_allowed_and_probably_not_meant_is_a_warning() {
     let text = "model: page\nfields: { title: text }\ncrud: true\ncommands:\n  touch:\nallow:\n  \
                 create, update: 1 < 2\n  read: \"true\"\n---\n\
                 model: note\nfields: { title: text }\ncrud: [create]\nallow:\n  create: actor.id != null\n---\n\
-                model: open\nfields: { title: text }\ncrud: true\n";
+                model: open\nfields: { title: text }\ncrud: true\n---\n\
+                projection: tally\nfields: { title: { type: text, key: true }, notes: integer }\n\
+                allow: { read: 1 < 2 }\non: { note.created: INSERT INTO tally (title) VALUES (:title) }\n---\n\
+                projection: sums\nfields: { title: { type: text, key: true }, notes: integer }\n\
+                allow: { fields: { notes: role('staff') } }\n\
+                on: { note.created: INSERT INTO sums (title) VALUES (:title) }\n";
     let source = Source { name: "page.yaml".into(), text: text.into() };
     let sources = std::slice::from_ref(&source);
     let models = Models::check("shop", sources).expect("warnings are no errors");

@@ -5,6 +5,10 @@
 //! (`history/entry.rs`). A state of the past is folded from the log with the `evolve` that makes the rows, one batch of
 //! events after the other, so its history may be longer than memory (`history/fold.rs`).
 //!
+//! A reader gets the events of what they may read **now**: of an aggregate that is deleted, the last state decides, which
+//! its row keeps. That is a condition of the statement (`history/readable.rs`), so pages are full and cursors say nothing of what
+//! lies between. Whoever may read an aggregate reads all of its past. Hidden fields are in no event, no state and no change.
+//!
 //! Lists are pages by keyset: an aggregate's events by version, all events by time; events of the same moment by where they
 //! stand in their topics. That order is total and an event never changes its place in it, so events that are appended
 //! meanwhile move nothing.
@@ -12,8 +16,10 @@
 mod cursor;
 mod entry;
 mod fold;
+mod readable;
 mod request;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use sqlx::{PgPool, Postgres, QueryBuilder};
@@ -21,7 +27,8 @@ use uuid::Uuid;
 use writ_model::{Model, Models};
 use writ_producers::topics::Topics;
 
-use crate::query::{Error, bounded};
+use crate::query::{Error, Subject, bounded};
+use crate::reader::Reader;
 use crate::tables::{EVENT_LOG, PASSED_OVER, Schema, instant, literal};
 
 pub use entry::Entry;
@@ -41,6 +48,7 @@ pub struct Page {
 #[derive(Debug, Clone)]
 pub struct History {
     pool: PgPool,
+    schema: Schema,
     /// Columns and tables, up to the conditions.
     select: Arc<str>,
 }
@@ -58,37 +66,69 @@ impl History {
             schema.table(EVENT_LOG),
             schema.table(PASSED_OVER)
         );
-        History { pool, select: select.into() }
+        History { pool, schema: schema.clone(), select: select.into() }
     }
 
-    /// A page of all events.
-    pub async fn events(&self, models: &Models, request: &EventsRequest) -> Result<Page, Error> {
+    /// A page of all events that the reader may see.
+    pub async fn events(
+        &self,
+        models: &Models,
+        reader: Reader<'_>,
+        request: &EventsRequest,
+    ) -> Result<Page, Error> {
+        let subjects: HashMap<&str, Subject<'_>> =
+            models.models.iter().map(|(name, model)| (name.as_str(), reader.asks(model))).collect();
         let mut sql = QueryBuilder::new(&*self.select);
+        if !reader.sees_everything() {
+            readable::push_any(&mut sql, &self.schema, subjects.values());
+            sql.push(" AND ");
+        }
         request.push(&mut sql);
-        let entries = self.fetch(sql, |model| models.get(model).map(AsRef::as_ref)).await?;
+        let entries = self.fetch(sql, |model| subjects.get(model)).await?;
         Ok(page(entries, request.limit, |last| request.cursor(last)))
     }
 
-    /// A page of one aggregate's events, deleted or not, by version. `None`: it has never had any.
-    pub async fn of(&self, model: &Model, id: Uuid, request: &EventsOfOne) -> Result<Option<Page>, Error> {
-        let mut sql = QueryBuilder::new(&*self.select);
-        sql.push("log.model = ").push_bind(model.name.clone()).push(" AND log.aggregate_id = ").push_bind(id);
+    /// A page of one aggregate's events, deleted or not, by version. `None`: it has never had any, or the reader may not read
+    /// it.
+    pub async fn of(
+        &self,
+        subject: &Subject<'_>,
+        id: Uuid,
+        request: &EventsOfOne,
+    ) -> Result<Option<Page>, Error> {
+        let mut sql = self.of_one(subject, id)?;
         request.push(&mut sql);
-        let entries = self.fetch(sql, |name| (name == model.name).then_some(model)).await?;
+        let entries = self.fetch(sql, |name| (name == subject.name()).then_some(subject)).await?;
         if entries.is_empty() && request.is_first() {
             return Ok(None);
         }
         Ok(Some(page(entries, request.limit, |last| request.cursor(last))))
     }
 
-    async fn fetch<'a>(
+    /// The beginning of the statements for one aggregate's events.
+    fn of_one(&self, subject: &Subject<'_>, id: Uuid) -> Result<QueryBuilder<Postgres>, Error> {
+        let model = model_of(subject)?;
+        let mut sql = QueryBuilder::new(&*self.select);
+        sql.push("log.model = ").push_bind(model.name.clone()).push(" AND log.aggregate_id = ").push_bind(id);
+        sql.push(" AND ");
+        readable::push(&mut sql, &self.schema, model, &subject.visible().rows);
+        Ok(sql)
+    }
+
+    async fn fetch<'s, 'a: 's>(
         &self,
         mut sql: QueryBuilder<Postgres>,
-        model: impl Fn(&str) -> Option<&'a Model>,
+        subject: impl Fn(&str) -> Option<&'s Subject<'a>>,
     ) -> Result<Vec<Entry>, Error> {
         let rows = bounded(sql.build().fetch_all(&self.pool)).await?;
-        rows.iter().map(|row| Ok(Entry::read(row, &model)?.0)).collect()
+        rows.iter().map(|row| Ok(Entry::read(row, &subject)?.0)).collect()
     }
+}
+
+fn model_of<'a>(subject: &Subject<'a>) -> Result<&'a Model, Error> {
+    subject
+        .model()
+        .ok_or_else(|| Error::Failed(format!("{} is no model, so it has no events", subject.name())))
 }
 
 /// One more than asked for was fetched: it says whether there is a next page.

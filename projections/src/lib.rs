@@ -15,8 +15,11 @@ mod metrics;
 pub mod positions;
 pub mod projector;
 pub mod query;
+mod reader;
 pub mod rebuild;
 pub mod tables;
+
+pub use reader::Reader;
 
 /// Options that can't work.
 #[derive(Debug, thiserror::Error)]

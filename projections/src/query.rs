@@ -1,8 +1,10 @@
 //! The answers: one row, a page of rows, all rows as a stream, which ids exist.
 //!
-//! A list goes through `query/request.rs` (parameters become a typed [`ListRequest`], whose names `subject.rs` has found in
-//! the declaration; pure), `select.rs`, `filter.rs` and `page.rs` (the request becomes SQL; every value is bound, every name
-//! is a declared one, quoted), and PostgreSQL, which builds the JSON text of each row itself.
+//! Every query is for a [`Reader`](crate::Reader), who asks of a [`Subject`]: a model or an SQL projection, with what the
+//! reader sees of it. A list goes through `query/request.rs` (parameters become a typed [`ListRequest`], whose names `subject.rs`
+//! has found in the declaration; pure), `select.rs`, `filter.rs`, `permitted.rs` and `page.rs` (the request becomes SQL; every
+//! value is bound, every name is a declared one, quoted), and PostgreSQL, which builds the JSON text of each row itself. The
+//! only query without a reader is [`Queries::existing`].
 
 mod cached;
 mod count;
@@ -10,6 +12,7 @@ mod cursor;
 mod export;
 mod filter;
 mod page;
+pub(crate) mod permitted;
 mod request;
 mod select;
 mod states;
@@ -29,7 +32,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use writ_model::Model;
-use writ_model::declaration::Projection;
+use writ_model::access::Visible;
 use writ_producers::readiness::{self, Readiness};
 use writ_producers::topics::Topics;
 
@@ -46,7 +49,7 @@ pub use export::Export;
 pub use request::{Format, ListRequest, MAX_LIMIT};
 pub use select::Shown;
 pub use states::{State, Status};
-pub use subject::Subject;
+pub use subject::{Asked, Subject};
 pub use whole::Whole;
 
 /// A query that PostgreSQL takes and never answers ends here: its own `statement_timeout` comes first if it still can.
@@ -124,9 +127,10 @@ struct View {
 }
 
 impl View {
-    /// Appends what a row must fulfil.
-    fn condition(&self, sql: &mut QueryBuilder<Postgres>, request: &ListRequest) {
-        sql.push(if self.table.is_model { "NOT deleted" } else { "TRUE" });
+    /// Appends what a row must fulfil, for its reader and for the request.
+    fn condition(&self, sql: &mut QueryBuilder<Postgres>, request: &ListRequest<'_>) {
+        sql.push(if self.table.is_model { "NOT deleted AND " } else { "" });
+        permitted::push(sql, &request.subject.visible().rows, &self.table, "t");
         filter::push(sql, &request.filters, request.words.as_ref());
     }
 }
@@ -143,50 +147,61 @@ impl Queries {
         })
     }
 
-    /// The aggregate with this id, unless deleted.
-    pub async fn get(&self, model: &Model, id: Uuid) -> Result<Option<Row>, Error> {
-        self.get_shown(model, id, &Shown::default()).await
+    /// The aggregate with this id, unless it is deleted or the reader may not read it.
+    pub async fn get(&self, subject: &Subject<'_>, id: Uuid) -> Result<Option<Row>, Error> {
+        self.get_shown(subject, id, &Shown::default()).await
     }
 
     /// The same with what is `shown` of it.
-    pub async fn get_shown(&self, model: &Model, id: Uuid, shown: &Shown) -> Result<Option<Row>, Error> {
-        let view = self.view_of(model.into());
-        let mut sql = QueryBuilder::new(format!(
-            "SELECT {} FROM {} AS t WHERE NOT deleted AND id = ",
-            self.columns(&view, shown),
-            view.table.qualified
-        ));
-        sql.push_bind(id);
+    pub async fn get_shown(
+        &self,
+        subject: &Subject<'_>,
+        id: Uuid,
+        shown: &Shown,
+    ) -> Result<Option<Row>, Error> {
+        let mut sql = self.one(subject, id, |sql, view| self.columns(sql, view, subject, shown));
         let row = bounded(sql.build().fetch_optional(&self.pool)).await?;
         row.as_ref().map(read).transpose()
     }
 
+    /// The statement for one row of a model; `columns` appends the select list.
+    fn one(
+        &self,
+        subject: &Subject<'_>,
+        id: Uuid,
+        columns: impl FnOnce(&mut QueryBuilder<Postgres>, &View),
+    ) -> QueryBuilder<Postgres> {
+        let view = self.view_of(subject.asked);
+        let mut sql = QueryBuilder::new("SELECT ");
+        columns(&mut sql, &view);
+        sql.push(format!(" FROM {} AS t WHERE NOT deleted AND id = ", view.table.qualified)).push_bind(id);
+        sql.push(" AND ");
+        permitted::push(&mut sql, &subject.visible().rows, &view.table, "t");
+        sql
+    }
+
     /// A page of a model's rows.
-    pub async fn list(&self, model: &Model, request: &ListRequest) -> Result<Page, Error> {
-        let view = self.view_of(model.into());
-        let columns = self.columns(&view, &request.shown);
-        self.page(&view, request, &columns, read).await
+    pub async fn list(&self, request: &ListRequest<'_>) -> Result<Page, Error> {
+        let columns = |sql: &mut QueryBuilder<Postgres>, view: &View| self.row(sql, view, request);
+        self.page(request, columns, read).await
     }
 
     /// A page of a projection's rows, each as JSON text.
-    pub async fn list_projection(
-        &self,
-        projection: &Projection,
-        request: &ListRequest,
-    ) -> Result<Page<Box<RawValue>>, Error> {
-        let view = self.view_of(projection.into());
-        let item = self.item(&view, &request.shown);
-        self.page(&view, request, &item, |row| raw(row.try_get(0)?)).await
+    pub async fn list_projection(&self, request: &ListRequest<'_>) -> Result<Page<Box<RawValue>>, Error> {
+        let columns = |sql: &mut QueryBuilder<Postgres>, view: &View| {
+            sql.push(item(view, request.subject.visible(), &request.shown));
+        };
+        self.page(request, columns, |row| raw(row.try_get(0)?)).await
     }
 
     async fn page<Item>(
         &self,
-        view: &View,
-        request: &ListRequest,
-        columns: &str,
+        request: &ListRequest<'_>,
+        columns: impl FnOnce(&mut QueryBuilder<Postgres>, &View),
         read: impl Fn(&PgRow) -> Result<Item, Error>,
     ) -> Result<Page<Item>, Error> {
-        let mut sql = statement("SELECT", view, request, columns);
+        let view = self.view_of(request.subject.asked);
+        let mut sql = statement("SELECT ", &view, request, columns);
         let rows = bounded(sql.build().fetch_all(&self.pool)).await?;
         // One more than asked for was fetched: it says whether there is a next page.
         let full = rows.len() > request.limit;
@@ -195,19 +210,21 @@ impl Queries {
             Some(last) => Some(cursor::encode(request, &last.try_get::<String, _>(last.len() - 1)?)),
             None => None,
         };
-        let count = if request.count { Some(count::count(self, view, request).await?) } else { None };
+        let count = if request.count { Some(count::count(self, &view, request).await?) } else { None };
         Ok(Page { items: shown.iter().map(read).collect::<Result<_, _>>()?, next, count })
     }
 
     /// How PostgreSQL would answer a list: for tests of what it costs.
     #[doc(hidden)]
-    pub async fn plan(&self, model: &Model, request: &ListRequest) -> Result<serde_json::Value, Error> {
-        let view = self.view_of(model.into());
-        let columns = self.columns(&view, &request.shown);
-        count::plan(self, statement("EXPLAIN (FORMAT JSON) SELECT", &view, request, &columns)).await
+    pub async fn plan(&self, request: &ListRequest<'_>) -> Result<serde_json::Value, Error> {
+        let view = self.view_of(request.subject.asked);
+        let columns = |sql: &mut QueryBuilder<Postgres>, view: &View| self.row(sql, view, request);
+        count::plan(self, statement("EXPLAIN (FORMAT JSON) SELECT ", &view, request, columns)).await
     }
 
-    /// Those of `ids` that exist.
+    /// Those of `ids` that exist, whoever may read them: the check of what a command refers to. A reference is a fact about the
+    /// data, and a command that names something hidden is no query: what it learns is that one id, which it has to know,
+    /// exists. Not for answers.
     pub async fn existing(&self, model: &Model, ids: &[Uuid]) -> Result<Vec<Uuid>, Error> {
         let view = self.view_of(model.into());
         let sql = format!("SELECT id FROM {} WHERE id = ANY($1) AND NOT deleted", view.table.qualified);
@@ -239,41 +256,50 @@ impl Queries {
         }
     }
 
-    fn view_of(&self, subject: Subject<'_>) -> Arc<View> {
-        if let Some(view) = self.views.read().get(subject.name) {
+    fn view_of(&self, asked: Asked<'_>) -> Arc<View> {
+        if let Some(view) = self.views.read().get(asked.name()) {
             return view.clone();
         }
-        let table = subject.table(&self.schema);
-        let layout = fnv1a(Shown::default().state(&table).as_bytes());
+        let table = asked.table(&self.schema);
+        let layout = fnv1a(Shown::default().state(&table, &asked.seen_whole()).as_bytes());
         let view = Arc::new(View { table, layout });
-        self.views.write().insert(subject.name.to_owned(), view.clone());
+        self.views.write().insert(asked.name().to_owned(), view.clone());
         view
     }
 
-    /// The columns of a [`Row`], as a select list.
-    fn columns(&self, view: &View, shown: &Shown) -> String {
+    /// Appends the columns of a [`Row`] of a list.
+    fn row(&self, sql: &mut QueryBuilder<Postgres>, view: &View, request: &ListRequest<'_>) {
+        self.columns(sql, view, &request.subject, &request.shown);
+    }
+
+    /// Appends the columns of a [`Row`].
+    fn columns(&self, sql: &mut QueryBuilder<Postgres>, view: &View, subject: &Subject<'_>, shown: &Shown) {
         let (created, updated) = (instant("created_at"), instant("updated_at"));
-        let (state, expanded) = (shown.state(&view.table), self.expanded(shown));
-        format!("id, version, {created}, {updated}, {state}, {expanded}")
-    }
-
-    /// The JSON text of a row, as a select list.
-    fn item(&self, view: &View, shown: &Shown) -> String {
-        let state = shown.state(&view.table);
-        if view.table.is_model { select::item(&state) } else { state }
-    }
-
-    fn expanded(&self, shown: &Shown) -> String {
-        shown.expanded(|model| {
-            let view = self.view_of(model.into());
-            (self.item(&view, &Shown::default()), view.table.qualified.clone())
-        })
+        let state = shown.state(&view.table, subject.visible());
+        sql.push(format!("id, version, {created}, {updated}, {state}, "));
+        shown.push_expanded(sql, |one| {
+            let view = self.view_of((&one.model).into());
+            (item(&view, &one.visible, &Shown::default()), view)
+        });
     }
 }
 
-/// A list as SQL: the columns, then the sort keys for the cursor.
-fn statement(verb: &str, view: &View, request: &ListRequest, columns: &str) -> QueryBuilder<Postgres> {
-    let mut sql = QueryBuilder::new(format!("{verb} {columns}, {}", page::cursor_values(request)));
+/// The JSON text of a row, as a select list.
+fn item(view: &View, visible: &Visible, shown: &Shown) -> String {
+    let state = shown.state(&view.table, visible);
+    if view.table.is_model { select::item(&state) } else { state }
+}
+
+/// A list as SQL: what `columns` appends, then the sort keys for the cursor.
+fn statement(
+    verb: &str,
+    view: &View,
+    request: &ListRequest<'_>,
+    columns: impl FnOnce(&mut QueryBuilder<Postgres>, &View),
+) -> QueryBuilder<Postgres> {
+    let mut sql = QueryBuilder::new(verb);
+    columns(&mut sql, view);
+    sql.push(", ").push(page::cursor_values(request));
     page::push(&mut sql, request, &view.table.qualified, |sql| view.condition(sql, request));
     sql
 }

@@ -6,10 +6,12 @@ use rdkafka::message::{Header, OwnedHeaders};
 use serde_json::Value as Json;
 use uuid::Uuid;
 use writ_api::untrusted;
+use writ_model::decide::Actor;
 use writ_model::{Position, Timestamp};
 use writ_producers::dead_letter::{Entry, Origin, Original};
 use writ_producers::envelope::{CommandRecord, Outcome, ReplyTo, header, unframe};
 use writ_producers::partitioner::partition_of;
+use writ_projections::Reader;
 use writ_projections::query::ListRequest;
 
 use crate::models::MODELS;
@@ -133,8 +135,10 @@ fn check_value(value: &[u8]) {
 /// A query string, asked of every model.
 fn check_query(text: &[u8]) -> Vec<(String, String)> {
     let Ok(parameters) = untrusted::query(text) else { return Vec::new() };
+    let nobody = Actor::default();
+    let reader = Reader { actor: &nobody, now: Timestamp(0) };
     for model in MODELS.models.values() {
-        if let Err(errors) = ListRequest::parse((&*MODELS, &**model), &parameters) {
+        if let Err(errors) = ListRequest::parse(reader.asks((&*MODELS, &**model)), &parameters) {
             assert!(errors.iter().all(|error| error.pointer.starts_with('/') && !error.detail.is_empty()));
         }
     }
@@ -144,11 +148,13 @@ fn check_query(text: &[u8]) -> Vec<(String, String)> {
 /// A cursor that belongs to its query, with whatever keys.
 fn check_cursor(query: &[(String, String)], keys: &[u8]) {
     let Ok(keys) = std::str::from_utf8(keys) else { return };
+    let nobody = Actor::default();
+    let reader = Reader { actor: &nobody, now: Timestamp(0) };
     for model in MODELS.models.values() {
-        let Ok(request) = ListRequest::parse((&*MODELS, &**model), query) else { continue };
+        let Ok(request) = ListRequest::parse(reader.asks((&*MODELS, &**model)), query) else { continue };
         let mut next = query.to_vec();
         next.push(("after".to_owned(), request.cursor(keys)));
-        if ListRequest::parse((&*MODELS, &**model), &next).is_ok() {
+        if ListRequest::parse(reader.asks((&*MODELS, &**model)), &next).is_ok() {
             let keys = serde_json::from_str::<Json>(keys).expect("a cursor holds JSON");
             assert!(keys.is_array(), "a cursor has sort keys: {keys}");
         }

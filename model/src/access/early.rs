@@ -37,7 +37,7 @@ pub struct Known<'a> {
 
 /// Whether the command may be sent, as far as that can be said now.
 pub fn early(model: &Model, command: &str, known: &Known<'_>) -> Early {
-    match door(model, known.actor, Access::Command(command)) {
+    match door(&model.name, known.actor, Access::Command(command)) {
         Door::Open => return Early::Yes,
         Door::Closed => return Early::No,
         Door::ByRule => {}

@@ -1,6 +1,7 @@
 //! Tables of rules with what is made of them, and both held against the evaluation.
 
 mod properties;
+mod visible;
 
 use uuid::Uuid;
 

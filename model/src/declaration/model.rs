@@ -9,9 +9,10 @@ use super::commands::{self, Draft};
 use super::fields::{self, Fields, Place};
 use super::report::{Report, list, shown, suggest};
 use super::types::Directory;
-use super::yaml::{self, Entry, Node};
-use super::{Command, Guard, Model, Rule, Type, events, expressions, indexes, names, state_machine, uniques};
-use crate::access::{self, READ};
+use super::yaml::{self, Node};
+use super::{
+    Command, Guard, Model, Type, allow, events, expressions, indexes, names, state_machine, uniques,
+};
 use crate::expression::{Env, Expected};
 
 /// Every key that a model may have.
@@ -76,7 +77,8 @@ pub(super) fn read(
     }
     let events =
         events::derive(report, &directory.app, &name, &state.fields, state_field.as_deref(), &drafts);
-    let allow = members.get("allow").map(|entry| rules(report, &state, &drafts, entry)).unwrap_or_default();
+    let allow =
+        members.get("allow").map(|entry| allow::of_model(report, &state, &drafts, entry)).unwrap_or_default();
     let indexes =
         members.value("index").map(|node| indexes::read(report, &state, COLUMNS, node)).unwrap_or_default();
     let search = members.value("search").map(|node| search(report, &state, node)).unwrap_or_default();
@@ -90,7 +92,8 @@ pub(super) fn read(
         state_field,
         commands: commands.into_iter().map(|command| (command.name.clone(), command)).collect(),
         events,
-        allow,
+        allow: allow.rules,
+        field_rules: allow.fields,
         uniques,
         indexes,
         search,
@@ -206,61 +209,6 @@ fn command(report: &mut Report<'_>, state: &Fields, draft: Draft<'_>) -> Command
         to: draft.to.map(|(name, _)| name),
         set,
         emits: draft.emits.0,
-    }
-}
-
-/// `allow:`. A rule for several commands becomes one for each, because each has its own input.
-fn rules(report: &mut Report<'_>, state: &Fields, drafts: &[Draft<'_>], allow: &Entry) -> Vec<Rule> {
-    let hint = "write the commands and who may send them: `pay, cancel: role('staff')`";
-    let mut rules: Vec<Rule> = Vec::new();
-    let mut seen: HashSet<&str> = HashSet::new();
-    let Some(entries) = yaml::entries(report, &allow.value, hint) else { return rules };
-    for entry in entries {
-        for name in entry.key.split(',').map(str::trim) {
-            let draft = drafts.iter().find(|draft| draft.name == name);
-            if draft.is_none() && name != READ {
-                let known = drafts.iter().map(|draft| draft.name.as_str()).chain([READ]);
-                let message = format!("the model has no command {}", shown(name));
-                report.error(&entry.key_span, message, suggest(name, known));
-                continue;
-            }
-            if !seen.insert(name) {
-                let hint = "join the conditions with `||` or `&&`";
-                report.error(&entry.key_span, format!("there are two rules for `{name}`"), hint);
-            }
-            let creates = draft.is_some_and(|draft| draft.creates);
-            let env =
-                Env { input: draft.map(|draft| &draft.input), state: (!creates).then_some(&state.fields) };
-            let broken = draft.map(|draft| &draft.broken).into_iter().flatten();
-            let broken: HashSet<String> = state.broken.iter().chain(broken).cloned().collect();
-            let that = expressions::compile(report, &entry.value, env, Expected::Boolean, &broken);
-            let Some(that) = that else { continue };
-            if name == READ {
-                expressions::report(report, &entry.value, access::check_read_rule(&that, &state.fields));
-            }
-            if access::is_open(&that) {
-                let message = format!("`{name}` is open to everyone, also to those who aren't signed in");
-                let hint = "write `actor.id != null` for everybody who is";
-                report.warning(&entry.value.span, message, hint);
-            }
-            rules.push(Rule { applies_to: vec![name.to_owned()], that });
-        }
-    }
-    warn_of_missing(report, drafts, &seen, allow);
-    rules
-}
-
-/// What no rule allows, nobody may do. Only where the model has rules: without any, it says that by itself.
-fn warn_of_missing(report: &mut Report<'_>, drafts: &[Draft<'_>], seen: &HashSet<&str>, allow: &Entry) {
-    let names = drafts.iter().map(|draft| draft.name.as_str()).filter(|name| !seen.contains(name));
-    let names: Vec<&str> = names.collect();
-    if let Some(first) = names.first() {
-        let message = format!("nobody may send {}: there is no rule", list(names.iter().copied()));
-        report.warning(&allow.key_span, message, format!("write who may: `{first}: role('staff')`"));
-    }
-    if !seen.contains(READ) {
-        let hint = "write who may: `read: role('staff')`";
-        report.warning(&allow.key_span, format!("nobody may `{READ}`: there is no rule"), hint);
     }
 }
 

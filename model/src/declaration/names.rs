@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use super::allow;
 use super::fields::Place;
 use super::report::{Report, shown};
+use crate::access::READ;
 
 /// Names of models and projections that topics, tables or routes of the system use.
 const MODELS: &[(&str, &str)] = &[
@@ -131,15 +133,13 @@ pub(super) fn check_command(report: &mut Report<'_>, span: &Range<usize>, name: 
     if !check(report, span, "a command", name) {
         return false;
     }
-    if name == "read" {
-        report.error(
-            span,
-            "a command can't be called `read`: in `allow` it stands for queries",
-            "take another name",
-        );
-        return false;
-    }
-    true
+    let reason = match name {
+        READ => "in `allow` it stands for queries",
+        allow::FIELDS => "in `allow` it stands for rules about fields",
+        _ => return true,
+    };
+    report.error(span, format!("a command can't be called `{name}`: {reason}"), "take another name");
+    false
 }
 
 /// `order_placed` → `OrderPlaced`.

@@ -4,7 +4,8 @@ mod read;
 
 use indexmap::IndexMap;
 
-use super::Field;
+use super::{Field, FieldRule};
+use crate::expression::Compiled;
 
 pub(super) use read::{Known, name, read};
 
@@ -21,6 +22,10 @@ pub struct Projection {
     pub key: Vec<String>,
     /// Names of columns for each declared index.
     pub indexes: Vec<Vec<String>>,
+    /// `allow: read:`, a boolean over `state`, the columns of a row, and `actor`. `None`: nobody reads it without a permission.
+    pub read: Option<Compiled>,
+    /// `allow: fields:`, who sees which columns.
+    pub field_rules: Vec<FieldRule>,
     /// What is run for which event; at most one for each event.
     pub statements: Vec<Statement>,
 }

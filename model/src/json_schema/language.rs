@@ -64,12 +64,13 @@ fn model() -> Json {
             "commands": {
                 "description": "What can be done, by name.",
                 "type": "object",
-                "propertyNames": { "$ref": "#/$defs/name", "not": { "const": "read" } },
+                "propertyNames": { "$ref": "#/$defs/name", "not": { "enum": ["read", "fields"] } },
                 "additionalProperties": { "$ref": "#/$defs/command" }
             },
             "allow": {
-                "description": "Who may do what: command names with commas between them, or `read`, each with a condition.",
+                "description": "Who may do what: command names with commas between them, or `read`, each with a condition; `fields` for single fields.",
                 "type": "object",
+                "properties": { "fields": field_rules() },
                 "propertyNames": { "pattern": "^ *[a-z][a-z0-9_]*( *, *[a-z][a-z0-9_]*)* *$" },
                 "additionalProperties": { "$ref": "#/$defs/condition" }
             },
@@ -112,6 +113,12 @@ fn projection() -> Json {
                 "additionalProperties": { "$ref": "#/$defs/column" }
             },
             "index": index(),
+            "allow": {
+                "description": "Who may read it: `read` with a condition over the columns (`state.day`) and the actor; `fields` for single columns.",
+                "type": "object",
+                "additionalProperties": false,
+                "properties": { "read": { "$ref": "#/$defs/condition" }, "fields": field_rules() }
+            },
             "on": {
                 "description": "A statement for each event, such as `order.placed: INSERT INTO …`. Its parameters are the event's fields (`:total`) and `:event.id`, `.type`, `.aggregate_id`, `.version`, `.time`, `.actor`, `.correlation_id`, `.causation_id`.",
                 "type": "object",
@@ -120,6 +127,15 @@ fn projection() -> Json {
                 "additionalProperties": text("One INSERT, UPDATE, DELETE or MERGE of PostgreSQL. It writes and reads the table of the projection only.")
             }
         }
+    })
+}
+
+fn field_rules() -> Json {
+    json!({
+        "description": "Who sees single fields: names with commas between them, each with a condition over `actor`, `role(name)` and `now`. Others don't find the field anywhere.",
+        "type": "object",
+        "propertyNames": { "pattern": "^ *[a-z][a-z0-9_]*( *, *[a-z][a-z0-9_]*)* *$" },
+        "additionalProperties": { "$ref": "#/$defs/condition" }
     })
 }
 

@@ -7,7 +7,10 @@ use uuid::Uuid;
 use writ_model::value::{object_to_json, stored_from_json};
 use writ_model::{Event, Model, Object, Position};
 
-use crate::query::Error;
+use crate::query::{Error, Subject};
+
+/// What is said of an event to those from whom fields may be hidden.
+const UNREADABLE: &str = "today's declarations can't read it";
 
 /// An event as the API shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +35,8 @@ pub struct Entry {
     pub causation_id: Option<String>,
     /// Where it stands.
     pub position: Position,
-    /// Its recorded fields, under today's names; as it is kept where it is unreadable.
+    /// Its recorded fields that the reader sees, under today's names. Where it is unreadable: as it is kept, for who sees every
+    /// field; null for others.
     pub data: Json,
     /// Why today's declarations can't read it.
     pub unreadable: Option<String>,
@@ -49,19 +53,30 @@ fn broken(what: &str) -> Error {
 }
 
 impl Entry {
-    /// From a row of `History`'s columns. With it, the typed fields that a fold takes, if they can be read.
-    pub(super) fn read<'a>(
+    /// From a row of `History`'s columns, as its reader sees it. With it, the typed fields that a fold takes, if they can be
+    /// read: all of them. `subject`: the model of this name, if it is declared.
+    pub(super) fn read<'s, 'a: 's>(
         row: &PgRow,
-        model: impl Fn(&str) -> Option<&'a Model>,
+        subject: impl Fn(&str) -> Option<&'s Subject<'a>>,
     ) -> Result<(Entry, Option<Typed<'a>>), Error> {
         let (name, type_name): (String, String) = (row.try_get(1)?, row.try_get(5)?);
         let version: i64 = row.try_get(3)?;
         let data: String = row.try_get(11)?;
         let kept: Json = serde_json::from_str(&data).map_err(|_| broken("data that is no JSON"))?;
-        let read = typed(model(&name), &type_name, &kept);
-        let (data, unreadable, fields) = match read {
-            Ok((event, fields)) => (object_to_json(&fields), None, Some((event, fields))),
-            Err(reason) => (kept, Some(reason), None),
+        let subject = subject(&name);
+        let read = typed(subject.and_then(Subject::model), &type_name, &kept);
+        let (data, unreadable, fields) = match (read, subject) {
+            (Ok((event, fields)), Some(subject)) => {
+                (visible_data(event, &fields, subject), None, Some((event, fields)))
+            }
+            (Err(reason), Some(subject)) if !subject.visible().every_field => {
+                // What is kept has names of then; nobody says which of them are hidden, nor what the reason quotes.
+                tracing::debug!(reason, "an event of the log can't be read");
+                (Json::Null, Some(UNREADABLE.to_owned()), None)
+            }
+            (Err(reason), Some(subject)) => (without_secrets(kept, subject), Some(reason), None),
+            (Err(reason), None) => (kept, Some(reason), None),
+            (Ok(_), None) => return Err(broken("a model that isn't declared and is read all the same")),
         };
         let entry = Entry {
             id: row.try_get(4)?,
@@ -80,6 +95,30 @@ impl Entry {
         };
         Ok((entry, fields))
     }
+}
+
+/// What of an event's fields the reader sees.
+fn visible_data(event: &Event, fields: &Object, subject: &Subject<'_>) -> Json {
+    let mut shown = fields.clone();
+    subject.visible().strip(&mut shown);
+    // An input that is only recorded may be secret too.
+    shown.retain(|name, _| event.fields.get(name).is_none_or(|field| !field.secret));
+    object_to_json(&shown)
+}
+
+/// Data as it is kept, without what today's declaration calls secret, under whatever name.
+fn without_secrets(mut kept: Json, subject: &Subject<'_>) -> Json {
+    let fields = subject.model().into_iter().flat_map(|model| {
+        model.fields.values().chain(model.events.values().flat_map(|event| event.fields.values()))
+    });
+    let secret = fields.filter(|field| field.secret);
+    let names = secret.flat_map(|field| std::iter::once(&field.name).chain(&field.renamed_from));
+    if let Some(members) = kept.as_object_mut() {
+        names.for_each(|name| {
+            members.remove(name);
+        });
+    }
+    kept
 }
 
 fn typed<'a>(model: Option<&'a Model>, type_name: &str, kept: &Json) -> Result<Typed<'a>, String> {

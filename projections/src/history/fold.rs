@@ -12,14 +12,14 @@ use std::str::FromStr;
 use std::vec;
 
 use serde_json::Value as Json;
-use sqlx::QueryBuilder;
 use uuid::Uuid;
+use writ_model::access::Visible;
 use writ_model::diff::{Change, diff};
-use writ_model::{Event, Model, Object, State, Timestamp, evolve};
+use writ_model::{Event, Object, State, Timestamp, evolve};
 
-use super::History;
 use super::entry::{Entry, Typed};
-use crate::query::{Error, bounded};
+use super::{History, model_of};
+use crate::query::{Error, Subject, bounded};
 
 /// Events of one statement.
 const BATCH: usize = 256;
@@ -160,13 +160,20 @@ pub struct Difference {
 }
 
 impl History {
-    /// The state of an aggregate at a moment. The inner error: it has none then.
-    pub async fn as_of(&self, model: &Model, id: Uuid, at: AsOf) -> Result<Result<Past, NoState>, Error> {
+    /// The state of an aggregate at a moment, as its reader sees it. The inner error: it has none then; [`NoState::Never`] also
+    /// if the reader may not read it now.
+    pub async fn as_of(
+        &self,
+        subject: &Subject<'_>,
+        id: Uuid,
+        at: AsOf,
+    ) -> Result<Result<Past, NoState>, Error> {
+        let model = model_of(subject)?;
         let (up_to, time) = match at {
             AsOf::Version(version) => (version, None),
             AsOf::Time(time) => (u64::MAX, Some(time)),
         };
-        let (mut fold, mut state) = (Fold::new(self, model, id, up_to), None);
+        let (mut fold, mut state) = (Fold::new(self, subject, id, up_to), None);
         let mut later = None;
         while let Some(step) = fold.next().await? {
             if time.is_some_and(|time| step.at > time) {
@@ -183,7 +190,10 @@ impl History {
             (Some(state), _) if state.deleted => {
                 Err(NoState::Deleted { version: state.version, at: state.updated_at })
             }
-            (Some(state), _) => Ok(Past { state, halt }),
+            (Some(mut state), _) => {
+                subject.visible().strip(&mut state.fields);
+                Ok(Past { state, halt })
+            }
             (None, _) => Err(match (later, halt) {
                 (Some(began), _) => NoState::NotYet(began),
                 (None, None) => NoState::Never,
@@ -192,21 +202,23 @@ impl History {
         })
     }
 
-    /// What changed between two versions of an aggregate. The inner error: it doesn't have both.
+    /// What changed between two versions of an aggregate, of what its reader sees. The inner error: it doesn't have both; as of
+    /// [`History::as_of`].
     pub async fn diff(
         &self,
-        model: &Model,
+        subject: &Subject<'_>,
         id: Uuid,
         versions: Versions,
     ) -> Result<Result<Difference, NoState>, Error> {
+        let (model, visible) = (model_of(subject)?, subject.visible());
         let up_to = versions.to.unwrap_or(u64::MAX);
-        let mut fold = Fold::new(self, model, id, up_to);
+        let mut fold = Fold::new(self, subject, id, up_to);
         let (mut state, mut before) = (None, Json::Null);
         let mut events = Vec::new();
         while let Some(step) = fold.next().await? {
             let next = evolve(model, state, step.event, &step.fields, step.at);
             if next.version == versions.from {
-                before = shown(&next);
+                before = shown(&next, visible);
             } else if next.version > versions.from {
                 if events.len() as u64 == MAX_EVENTS {
                     return Ok(Err(NoState::TooFar));
@@ -226,17 +238,22 @@ impl History {
         if last < versions.to.unwrap_or(versions.from) {
             return Ok(Err(NoState::NoSuchVersion { last, halt }));
         }
-        let changes = diff(&before, &shown(&state));
+        let changes = diff(&before, &shown(&state, visible));
         Ok(Ok(Difference { from: versions.from, to: last, changes, events }))
     }
 }
 
-/// The state as callers see it.
-fn shown(state: &State) -> Json {
-    if state.deleted { Json::Null } else { state.public_json() }
+/// The state as the reader sees it.
+fn shown(state: &State, visible: &Visible) -> Json {
+    if state.deleted {
+        return Json::Null;
+    }
+    let mut state = state.clone();
+    visible.strip(&mut state.fields);
+    state.public_json()
 }
 
-/// An event to fold.
+/// An event to fold, with all of its fields.
 struct Step<'a> {
     entry: Entry,
     event: &'a Event,
@@ -245,9 +262,9 @@ struct Step<'a> {
 }
 
 /// Gives an aggregate's events in the order of their versions, without a hole.
-struct Fold<'a> {
-    history: &'a History,
-    model: &'a Model,
+struct Fold<'f, 'a> {
+    history: &'f History,
+    subject: &'f Subject<'a>,
     id: Uuid,
     up_to: u64,
     batch: vec::IntoIter<(Entry, Option<Typed<'a>>)>,
@@ -258,10 +275,10 @@ struct Fold<'a> {
     halt: Option<Halt>,
 }
 
-impl<'a> Fold<'a> {
-    fn new(history: &'a History, model: &'a Model, id: Uuid, up_to: u64) -> Fold<'a> {
+impl<'f, 'a> Fold<'f, 'a> {
+    fn new(history: &'f History, subject: &'f Subject<'a>, id: Uuid, up_to: u64) -> Fold<'f, 'a> {
         let (batch, is_last) = (Vec::new().into_iter(), false);
-        Fold { history, model, id, up_to, batch, version: 0, is_last, halt: None }
+        Fold { history, subject, id, up_to, batch, version: 0, is_last, halt: None }
     }
 
     /// `None`: there are no more, or none that can be folded; then `halt` says why.
@@ -297,9 +314,7 @@ impl<'a> Fold<'a> {
     }
 
     async fn fetch(&mut self) -> Result<(), Error> {
-        let mut sql = QueryBuilder::new(&*self.history.select);
-        sql.push("log.model = ").push_bind(self.model.name.clone());
-        sql.push(" AND log.aggregate_id = ").push_bind(self.id);
+        let mut sql = self.history.of_one(self.subject, self.id)?;
         sql.push(" AND log.version > ").push_bind(i64::try_from(self.version).unwrap_or(i64::MAX));
         sql.push(" AND log.version <= ").push_bind(i64::try_from(self.up_to).unwrap_or(i64::MAX));
         // Of events with one version, the one that the row was given comes first.
@@ -308,8 +323,8 @@ impl<'a> Fold<'a> {
         ));
         let rows = bounded(sql.build().fetch_all(&self.history.pool)).await?;
         self.is_last = rows.len() < BATCH;
-        let model = self.model;
-        let read = |row| Entry::read(row, |name| (name == model.name).then_some(model));
+        let subject = self.subject;
+        let read = |row| Entry::read(row, |name| (name == subject.name()).then_some(subject));
         self.batch = rows.iter().map(read).collect::<Result<Vec<_>, Error>>()?.into_iter();
         Ok(())
     }

@@ -141,7 +141,7 @@ fn select(table: &Table) -> String {
         "SELECT id, version, deleted, {}, {}, {} FROM {} WHERE id = ANY($1)",
         millis("created_at"),
         millis("updated_at"),
-        object(&table.columns),
+        object(table.columns.iter()),
         table.qualified
     )
 }

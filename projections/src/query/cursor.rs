@@ -10,12 +10,12 @@ use super::request::ListRequest;
 use crate::tables::{Kind, text};
 
 /// `values` is the JSON array that [`super::page::cursor_values`] selects.
-pub(super) fn encode(request: &ListRequest, values: &str) -> String {
+pub(super) fn encode(request: &ListRequest<'_>, values: &str) -> String {
     URL_SAFE_NO_PAD.encode(format!("[\"{:016x}\",{values}]", request.fingerprint))
 }
 
 /// The sort keys as texts for PostgreSQL. Everything is checked again: the caller may have changed it.
-pub(super) fn decode(request: &ListRequest, cursor: &str) -> Result<Vec<Option<String>>, &'static str> {
+pub(super) fn decode(request: &ListRequest<'_>, cursor: &str) -> Result<Vec<Option<String>>, &'static str> {
     const FOREIGN: &str = "this cursor belongs to another query; send it with the filters and the sort of the page that it came with";
     const BROKEN: &str = "this is no cursor; take the `next` of a page as it is";
     let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| BROKEN)?;

@@ -18,8 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::request::{Format, ListRequest};
-use super::subject::Subject;
-use super::{Error, Queries, page};
+use super::{Error, Queries, item, page};
 
 /// A piece is sent on once it has this many bytes.
 const PIECE: usize = 64 * 1024;
@@ -71,17 +70,13 @@ impl Stream for Export {
 impl Queries {
     /// All rows that `request` wants, in its order, as text in `format`. Returns when the first row is there, or it is known
     /// that there is none. Errors then: as a list's. Must be called within a tokio runtime.
-    pub async fn export<'a>(
-        &self,
-        subject: impl Into<Subject<'a>>,
-        request: &ListRequest,
-        format: Format,
-    ) -> Result<Export, Error> {
-        let subject = subject.into();
-        let view = self.view_of(subject);
+    pub async fn export(&self, request: &ListRequest<'_>, format: Format) -> Result<Export, Error> {
+        let subject = &request.subject;
+        let view = self.view_of(subject.asked);
         let (mut sql, header) = match format {
             Format::Ndjson => {
-                (QueryBuilder::new(format!("SELECT {}", self.item(&view, &request.shown))), Vec::new())
+                let item = item(&view, subject.visible(), &request.shown);
+                (QueryBuilder::new(format!("SELECT {item}")), Vec::new())
             }
             Format::Csv => {
                 let (header, columns): (Vec<String>, Vec<String>) =

@@ -62,7 +62,7 @@ pub(super) struct Words {
 }
 
 /// `total[gte]=100`.
-pub(super) fn parse(subject: Subject<'_>, name: &str, value: &str) -> Result<Filter, Problem> {
+pub(super) fn parse(subject: &Subject<'_>, name: &str, value: &str) -> Result<Filter, Problem> {
     let (field, operator) = match name.strip_suffix(']').and_then(|name| name.split_once('[')) {
         None => (name, "eq"),
         Some(parts) => parts,
@@ -160,7 +160,7 @@ fn pattern(target: &Target, value: &str) -> Result<String, Problem> {
 }
 
 /// `q=words`.
-pub(super) fn search(subject: Subject<'_>, value: &str) -> Result<Words, Problem> {
+pub(super) fn search(subject: &Subject<'_>, value: &str) -> Result<Words, Problem> {
     let columns = subject.searched();
     if columns.is_empty() {
         return Err(("not_comparable", format!("{} has no text to search", subject.name)));

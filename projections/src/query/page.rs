@@ -35,7 +35,7 @@ pub(super) struct SortKey {
 }
 
 /// `sort=-total,number`.
-pub(super) fn parse(subject: Subject<'_>, text: &str) -> Result<Vec<SortKey>, Problem> {
+pub(super) fn parse(subject: &Subject<'_>, text: &str) -> Result<Vec<SortKey>, Problem> {
     let mut keys: Vec<SortKey> = Vec::new();
     for part in text.split(',') {
         let (name, descending) = match part.strip_prefix('-') {
@@ -65,7 +65,7 @@ pub(super) fn parse(subject: Subject<'_>, text: &str) -> Result<Vec<SortKey>, Pr
 }
 
 /// Makes the order total. The key goes in the direction of the last field, so that one index serves both.
-pub(super) fn complete(subject: Subject<'_>, keys: &mut Vec<SortKey>) {
+pub(super) fn complete(subject: &Subject<'_>, keys: &mut Vec<SortKey>) {
     let descending = keys.last().is_some_and(|key| key.descending);
     for name in subject.key() {
         let target = subject.target(name, "sort by", &[]).expect("invariant: the key is a column");
@@ -76,7 +76,7 @@ pub(super) fn complete(subject: Subject<'_>, keys: &mut Vec<SortKey>) {
 }
 
 /// The sort keys of a row as a JSON array, for [`super::cursor::encode`].
-pub(super) fn cursor_values(request: &ListRequest) -> String {
+pub(super) fn cursor_values(request: &ListRequest<'_>) -> String {
     let keys: Vec<String> = request.sort.iter().map(|key| scalar(key.target.kind, &key.target.sql)).collect();
     format!("'[' || {} || ']'", keys.join(" || ',' || "))
 }
@@ -85,7 +85,7 @@ pub(super) fn cursor_values(request: &ListRequest) -> String {
 /// `where_`: appends what the rows must fulfil.
 pub(super) fn push(
     sql: &mut QueryBuilder<Postgres>,
-    request: &ListRequest,
+    request: &ListRequest<'_>,
     table: &str,
     where_: impl Fn(&mut QueryBuilder<Postgres>),
 ) {
@@ -116,7 +116,7 @@ pub(super) fn push(
 }
 
 /// Appends the order.
-pub(super) fn order(sql: &mut QueryBuilder<Postgres>, request: &ListRequest) {
+pub(super) fn order(sql: &mut QueryBuilder<Postgres>, request: &ListRequest<'_>) {
     sql.push(" ORDER BY ");
     for (index, key) in request.sort.iter().enumerate() {
         sql.push(if index == 0 { "" } else { ", " }).push(&key.target.sql);
@@ -124,7 +124,7 @@ pub(super) fn order(sql: &mut QueryBuilder<Postgres>, request: &ListRequest) {
     }
 }
 
-fn ordered(sql: &mut QueryBuilder<Postgres>, request: &ListRequest) {
+fn ordered(sql: &mut QueryBuilder<Postgres>, request: &ListRequest<'_>) {
     order(sql, request);
     // Not bound: a number of ours, and the planner should know it.
     sql.push(format!(" LIMIT {}", request.limit + 1));

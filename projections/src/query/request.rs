@@ -30,9 +30,10 @@ pub enum Format {
     Ndjson,
 }
 
-/// A list request, typed and checked against its model or projection.
+/// A list request, typed and checked against its model or projection as its reader sees it.
 #[derive(Debug, Clone)]
-pub struct ListRequest {
+pub struct ListRequest<'a> {
+    pub(super) subject: Subject<'a>,
     pub(super) filters: Vec<Filter>,
     pub(super) words: Option<Words>,
     /// Ends with the key, so that the order is total.
@@ -48,16 +49,16 @@ pub struct ListRequest {
     pub(super) fingerprint: u64,
 }
 
-impl ListRequest {
+impl<'a> ListRequest<'a> {
     /// Reads the query string's parameters. Errors: every fault of every parameter; the pointer names the parameter
     /// (`/total[gte]`).
-    pub fn parse<'a>(
-        subject: impl Into<Subject<'a>>,
+    pub fn parse(
+        subject: Subject<'a>,
         params: &[(String, String)],
-    ) -> Result<ListRequest, Vec<FieldError>> {
-        let subject = subject.into();
+    ) -> Result<ListRequest<'a>, Vec<FieldError>> {
         let mut errors = Vec::new();
         let mut request = ListRequest {
+            subject: subject.clone(),
             filters: Vec::new(),
             words: None,
             sort: Vec::new(),
@@ -78,7 +79,7 @@ impl ListRequest {
                 after = Some(value);
                 Ok(())
             } else {
-                request.take(subject, name, value)
+                request.take(&subject, name, value)
             };
             seen.push(name);
             errors.extend(outcome.err().map(|problem| fault(name, problem)));
@@ -89,8 +90,8 @@ impl ListRequest {
                 errors.push(fault(name, ("not_exportable", detail)));
             }
         }
-        page::complete(subject, &mut request.sort);
-        request.fingerprint = request.fingerprint(subject);
+        page::complete(&subject, &mut request.sort);
+        request.fingerprint = request.fingerprint(&subject);
         if let Some(value) = after.filter(|_| errors.is_empty()) {
             match cursor::decode(&request, value) {
                 Ok(values) => request.after = Some(values),
@@ -100,7 +101,7 @@ impl ListRequest {
         if errors.is_empty() { Ok(request) } else { Err(errors) }
     }
 
-    fn take(&mut self, subject: Subject<'_>, name: &str, value: &str) -> Result<(), Problem> {
+    fn take(&mut self, subject: &Subject<'_>, name: &str, value: &str) -> Result<(), Problem> {
         match name {
             "sort" => self.sort = page::parse(subject, value)?,
             "limit" => self.limit = limit(value)?,
@@ -117,7 +118,7 @@ impl ListRequest {
         Ok(())
     }
 
-    fn fingerprint(&self, subject: Subject<'_>) -> u64 {
+    fn fingerprint(&self, subject: &Subject<'_>) -> u64 {
         let filters = self.filters.iter().map(|filter| {
             serde_json::json!([filter.target.name, format!("{:?}", filter.operator), filter.values])
         });
@@ -125,6 +126,11 @@ impl ListRequest {
         let (filters, sort): (Vec<_>, Vec<_>) = (filters.collect(), sort.collect());
         let words = self.words.as_ref().map(|words| &words.query);
         fnv1a(serde_json::json!([subject.name, filters, sort, words]).to_string().as_bytes())
+    }
+
+    /// The name of the model or the projection.
+    pub fn name(&self) -> &'a str {
+        self.subject.name()
     }
 
     /// Whether what it shows depends on other rows than those of its model.
@@ -146,11 +152,7 @@ impl Shown {
     }
 
     /// Reads the parameters of a query for one row: `fields` and `expand`. Errors: as [`ListRequest::parse`].
-    pub fn parse<'a>(
-        subject: impl Into<Subject<'a>>,
-        params: &[(String, String)],
-    ) -> Result<Shown, Vec<FieldError>> {
-        let subject = subject.into();
+    pub fn parse(subject: &Subject<'_>, params: &[(String, String)]) -> Result<Shown, Vec<FieldError>> {
         let (mut shown, mut errors) = (Shown::default(), Vec::new());
         for (name, value) in params {
             let repeated = params.iter().filter(|(other, _)| other == name).count() > 1;

@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
+use sqlx::{Postgres, QueryBuilder};
+use writ_model::access::Visible;
 use writ_model::{Model, Type};
 
 use super::request::Problem;
 use super::subject::{Subject, Target};
+use super::{View, permitted};
 use crate::tables::{Column, Kind, Table, instant, literal, object, object_of, plain, scalar};
 
 /// Most fields that can be asked for.
@@ -44,33 +47,47 @@ pub(super) struct Expansion {
     column: String,
     /// Where it leads.
     pub(super) model: Arc<Model>,
+    /// What the reader sees there.
+    pub(super) visible: Visible,
 }
 
 impl Shown {
-    /// The JSON text of a model's row's state.
-    pub(super) fn state(&self, table: &Table) -> String {
+    /// The JSON text of a row's state, without what `visible` hides.
+    pub(super) fn state(&self, table: &Table, visible: &Visible) -> String {
         match &self.fields {
-            None => object(&table.columns),
+            None => object(table.columns.iter().filter(|column| visible.shows(&column.field))),
             Some(fields) => object_of(table_members(table, &fields.parts)),
         }
     }
 
-    /// The JSON text of the rows that references lead to, or SQL null if none was asked for. `item`: the JSON text of
-    /// a row of a model, and its table.
-    pub(super) fn expanded(&self, item: impl Fn(&Arc<Model>) -> (String, String)) -> String {
+    /// Appends the JSON text of the rows that references lead to, or SQL null if none was asked for. `item`: the JSON text of
+    /// a row of a model, and its table. What the reader may not read is as what doesn't exist.
+    pub(super) fn push_expanded(
+        &self,
+        sql: &mut QueryBuilder<Postgres>,
+        item: impl Fn(&Expansion) -> (String, Arc<View>),
+    ) {
         if self.expand.is_empty() {
-            return "NULL::text".into();
+            sql.push("NULL::text");
+            return;
         }
-        object_of(self.expand.iter().map(|one| {
-            let (item, table) = item(&one.model);
-            let row =
-                format!("(SELECT {item} FROM {table} AS e WHERE e.id = t.{} AND NOT e.deleted)", one.column);
-            (one.name.as_str(), format!("COALESCE({row}, 'null')"))
-        }))
+        for (index, one) in self.expand.iter().enumerate() {
+            let (item, view) = item(one);
+            let before = format!("{}\"{}\":", if index == 0 { "{" } else { "," }, one.name);
+            let table = &view.table.qualified;
+            sql.push(if index == 0 { "" } else { " || " }).push(literal(&before));
+            sql.push(format!(
+                " || COALESCE((SELECT {item} FROM {table} AS e WHERE e.id = t.{} AND NOT e.deleted AND ",
+                one.column
+            ));
+            permitted::push(sql, &one.visible.rows, &view.table, "e");
+            sql.push("), 'null')");
+        }
+        sql.push(" || '}'");
     }
 
     /// The header and the text of each column of a table of values.
-    pub(super) fn columns(&self, subject: Subject<'_>) -> Vec<(String, String)> {
+    pub(super) fn columns(&self, subject: &Subject<'_>) -> Vec<(String, String)> {
         let column = |target: &Target| {
             let text = match target.in_list {
                 false => plain(target.kind, &target.sql),
@@ -102,7 +119,7 @@ pub(super) fn item(state: &str) -> String {
 }
 
 /// `fields=number,ship_to.city`.
-pub(super) fn fields(subject: Subject<'_>, text: &str) -> Result<Fields, Problem> {
+pub(super) fn fields(subject: &Subject<'_>, text: &str) -> Result<Fields, Problem> {
     let (mut targets, mut parts): (Vec<Target>, Vec<Part>) = Default::default();
     for name in text.split(',') {
         let target = subject.target(name, "show", &[])?;
@@ -136,12 +153,12 @@ fn branch(path: &[String]) -> Vec<Part> {
 }
 
 /// `expand=customer,employee`.
-pub(super) fn expand(subject: Subject<'_>, text: &str) -> Result<Vec<Expansion>, Problem> {
+pub(super) fn expand(subject: &Subject<'_>, text: &str) -> Result<Vec<Expansion>, Problem> {
     let mut expansions: Vec<Expansion> = Vec::new();
     for name in text.split(',') {
         let references: Vec<&str> = subject
             .fields()
-            .filter(|field| matches!(&field.ty, Type::Ref { to, .. } if subject.model(to).is_some()))
+            .filter(|field| matches!(&field.ty, Type::Ref { to, .. } if subject.referenced(to).is_some()))
             .map(|field| field.name.as_str())
             .collect();
         if references.is_empty() {
@@ -152,7 +169,7 @@ pub(super) fn expand(subject: Subject<'_>, text: &str) -> Result<Vec<Expansion>,
         }
         let target = subject.target(name, "expand", &[])?;
         let model = match &target.ty {
-            Type::Ref { to, .. } if !target.is_part() => subject.model(to),
+            Type::Ref { to, .. } if !target.is_part() => subject.referenced(to),
             _ => None,
         };
         let Some(model) = model else {
@@ -162,7 +179,9 @@ pub(super) fn expand(subject: Subject<'_>, text: &str) -> Result<Vec<Expansion>,
         if expansions.iter().any(|one| one.name == name) {
             return Err(("repeated", format!("`{name}` stands twice in the list")));
         }
-        expansions.push(Expansion { name: name.to_owned(), column: target.column, model: model.clone() });
+        let visible = subject.visible_of(model);
+        let (name, column) = (name.to_owned(), target.column);
+        expansions.push(Expansion { name, column, model: model.clone(), visible });
     }
     Ok(expansions)
 }

@@ -2,10 +2,13 @@
 
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, Row as _};
+use writ_model::Models;
+use writ_model::access::Readable;
 
 use super::{Error, Queries, bounded};
 use crate::database::is_undefined;
-use crate::tables::{PROJECTIONS, instant};
+use crate::reader::Reader;
+use crate::tables::{EVENT_LOG, PROJECTIONS, instant};
 
 /// What a generation of a projection does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -45,8 +48,10 @@ pub struct Status {
 }
 
 impl Queries {
-    /// Every projection, by name and generation. None before a projector has run for the first time.
-    pub async fn states(&self) -> Result<Vec<Status>, Error> {
+    /// Every projection of which the reader may read something, by name and generation; the event log, if there is any. What no
+    /// declaration speaks of, and why something has stopped, is for those who may do everything: PostgreSQL's words may quote
+    /// a value. None before a projector has run for the first time.
+    pub async fn states(&self, models: &Models, reader: Reader<'_>) -> Result<Vec<Status>, Error> {
         let sql = format!(
             "SELECT name, kind, generation, state, error, error_at, done, total, {}, {} FROM {} ORDER BY name, generation",
             instant("started_at"),
@@ -58,7 +63,9 @@ impl Queries {
                 Err(error) if is_undefined(&error) => Vec::new(),
                 rows => rows?,
             };
-        rows.iter()
+        let everything = reader.sees_everything();
+        let statuses = rows
+            .iter()
             .map(|row| {
                 let state = match row.try_get::<&str, _>(3)? {
                     "live" => State::Live,
@@ -79,6 +86,25 @@ impl Queries {
                     changed_at: row.try_get(9)?,
                 })
             })
-            .collect()
+            .collect::<Result<Vec<Status>, Error>>()?;
+        if everything {
+            return Ok(statuses);
+        }
+        let is_readable = |name: &str| reads(models, reader, name);
+        let any = models.models.keys().any(|name| is_readable(name));
+        let shown = statuses
+            .into_iter()
+            .filter(|status| if status.name == EVENT_LOG { any } else { is_readable(&status.name) });
+        Ok(shown.map(|status| Status { error: None, error_at: None, ..status }).collect())
     }
+}
+
+/// Whether the reader may read anything of the model or the projection of this name.
+fn reads(models: &Models, reader: Reader<'_>, name: &str) -> bool {
+    let subject = match (models.get(name), models.projections.get(name)) {
+        (Some(model), _) => reader.asks(model),
+        (None, Some(projection)) => reader.asks(projection),
+        (None, None) => return false,
+    };
+    subject.visible().rows != Readable::Nothing
 }

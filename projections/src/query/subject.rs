@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use writ_model::access::{Readable, Visible, visible_rows};
 use writ_model::declaration::Projection;
 use writ_model::{Field, Model, Models, Type, Value};
 
 use super::request::Problem;
+use crate::reader::Reader;
 use crate::tables::{Kind, Schema, Table, column, literal, projection_column, quote, text};
 
 /// Names that every model's row has beside its fields.
@@ -17,50 +19,80 @@ const FIXED: [(&str, Type); 4] = [
     ("updated_at", Type::Timestamp),
 ];
 
-/// What a query asks: the rows of a model, or those of an SQL projection.
+/// What a query may be about.
 #[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
-    pub(super) name: &'a str,
+pub struct Asked<'a> {
+    name: &'a str,
     fields: &'a IndexMap<String, Field>,
-    kind: Asked<'a>,
+    kind: Kinds<'a>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Asked<'a> {
+enum Kinds<'a> {
     /// With the models that its references lead to, if they may be followed.
     Model(&'a Model, Option<&'a Models>),
     Projection(&'a Projection),
 }
 
-impl<'a> From<&'a Model> for Subject<'a> {
+impl<'a> From<&'a Model> for Asked<'a> {
     fn from(model: &'a Model) -> Self {
-        Subject { name: &model.name, fields: &model.fields, kind: Asked::Model(model, None) }
+        Asked { name: &model.name, fields: &model.fields, kind: Kinds::Model(model, None) }
     }
 }
 
-impl<'a> From<&'a Arc<Model>> for Subject<'a> {
+impl<'a> From<&'a Arc<Model>> for Asked<'a> {
     fn from(model: &'a Arc<Model>) -> Self {
         (&**model).into()
     }
 }
 
 /// Its references may be expanded.
-impl<'a> From<(&'a Models, &'a Model)> for Subject<'a> {
+impl<'a> From<(&'a Models, &'a Model)> for Asked<'a> {
     fn from((models, model): (&'a Models, &'a Model)) -> Self {
-        Subject { kind: Asked::Model(model, Some(models)), ..model.into() }
+        Asked { kind: Kinds::Model(model, Some(models)), ..model.into() }
     }
 }
 
-impl<'a> From<&'a Arc<Projection>> for Subject<'a> {
+impl<'a> From<&'a Arc<Projection>> for Asked<'a> {
     fn from(projection: &'a Arc<Projection>) -> Self {
         (&**projection).into()
     }
 }
 
-impl<'a> From<&'a Projection> for Subject<'a> {
+impl<'a> From<&'a Projection> for Asked<'a> {
     fn from(projection: &'a Projection) -> Self {
-        Subject { name: &projection.name, fields: &projection.fields, kind: Asked::Projection(projection) }
+        Asked { name: &projection.name, fields: &projection.fields, kind: Kinds::Projection(projection) }
     }
+}
+
+impl Asked<'_> {
+    pub(super) fn name(&self) -> &str {
+        self.name
+    }
+
+    /// What a reader sees of it from whom nothing is kept but secrets.
+    pub(super) fn seen_whole(&self) -> Visible {
+        let secret = self.fields.values().filter(|field| field.secret);
+        let hidden = secret.map(|field| field.name.clone()).collect();
+        Visible { rows: Readable::All, hidden, every_field: true }
+    }
+
+    pub(super) fn table(&self, schema: &Schema) -> Table {
+        match self.kind {
+            Kinds::Model(model, _) => Table::derive(schema, model),
+            Kinds::Projection(projection) => Table::of_projection(schema, projection),
+        }
+    }
+}
+
+/// What a query asks, of whom: the rows of a model, or those of an SQL projection, as one reader sees them. A field that is
+/// hidden from the reader isn't found here, so it is nowhere: not in filters, orders, searches, nor in what is shown.
+#[derive(Debug, Clone)]
+pub struct Subject<'a> {
+    pub(super) name: &'a str,
+    pub(super) asked: Asked<'a>,
+    reader: Reader<'a>,
+    visible: Visible,
 }
 
 /// A value of a row: a column, or a part of one.
@@ -147,33 +179,61 @@ fn json(text: &str) -> Result<serde_json::Value, String> {
 }
 
 impl<'a> Subject<'a> {
+    pub(crate) fn new(asked: Asked<'a>, reader: Reader<'a>) -> Subject<'a> {
+        let visible = match asked.kind {
+            Kinds::Model(model, _) => reader.sees(model),
+            Kinds::Projection(projection) => visible_rows(projection, reader.actor, reader.now),
+        };
+        Subject { name: asked.name, asked, reader, visible }
+    }
+
     /// The name of the model or the projection.
     pub fn name(&self) -> &'a str {
         self.name
     }
 
-    pub(super) fn table(&self, schema: &Schema) -> Table {
-        match self.kind {
-            Asked::Model(model, _) => Table::derive(schema, model),
-            Asked::Projection(projection) => Table::of_projection(schema, projection),
-        }
+    /// What the reader sees of it.
+    pub fn visible(&self) -> &Visible {
+        &self.visible
+    }
+
+    /// Whether the reader sees every row, each with all that anyone sees of it.
+    pub(super) fn is_whole(&self) -> bool {
+        self.visible.rows == Readable::All && self.visible.hidden == self.asked.seen_whole().hidden
+    }
+
+    /// What the reader sees of a model that a reference leads to.
+    pub(super) fn visible_of(&self, model: &Model) -> Visible {
+        self.reader.sees(model)
     }
 
     pub(super) fn is_model(&self) -> bool {
-        matches!(self.kind, Asked::Model(..))
+        self.model().is_some()
+    }
+
+    /// The model, unless it is a projection.
+    pub(crate) fn model(&self) -> Option<&'a Model> {
+        match self.asked.kind {
+            Kinds::Model(model, _) => Some(model),
+            Kinds::Projection(_) => None,
+        }
     }
 
     /// The names that make an order total.
     pub(super) fn key(&self) -> Vec<&'a str> {
-        match self.kind {
-            Asked::Model(..) => vec!["id"],
-            Asked::Projection(projection) => projection.key.iter().map(String::as_str).collect(),
+        match self.asked.kind {
+            Kinds::Model(..) => vec!["id"],
+            Kinds::Projection(projection) => projection.key.iter().map(String::as_str).collect(),
         }
     }
 
-    /// The fields in the order of the declaration.
+    /// The fields that the reader sees, in the order of the declaration.
     pub(super) fn fields(&self) -> impl Iterator<Item = &'a Field> {
-        self.fields.values()
+        self.asked.fields.values().filter(|field| self.visible.shows(&field.name))
+    }
+
+    fn field(&self, name: &str) -> Option<&'a Field> {
+        self.asked.fields.get(name).filter(|_| self.visible.shows(name))
     }
 
     /// Every name at the top, in the order in which a row shows them.
@@ -181,22 +241,22 @@ impl<'a> Subject<'a> {
         let fixed = if self.is_model() { &FIXED[..] } else { &[] };
         let (before, after) = fixed.split_at(fixed.len().min(2));
         let names = |fixed: &'static [(&'static str, Type)]| fixed.iter().map(|(name, _)| *name);
-        names(before).chain(self.fields.keys().map(String::as_str)).chain(names(after))
+        names(before).chain(self.fields().map(|field| field.name.as_str())).chain(names(after))
     }
 
     /// The model that a reference leads to, if it may be followed.
-    pub(super) fn model(&self, name: &str) -> Option<&'a Arc<Model>> {
-        match self.kind {
-            Asked::Model(_, Some(models)) => models.get(name),
+    pub(super) fn referenced(&self, name: &str) -> Option<&'a Arc<Model>> {
+        match self.asked.kind {
+            Kinds::Model(_, Some(models)) => models.get(name),
             _ => None,
         }
     }
 
     /// The columns that `q` searches, not quoted.
     pub(super) fn searched(&self) -> Vec<String> {
-        let declared: &[String] = match self.kind {
-            Asked::Model(model, _) => &model.search,
-            Asked::Projection(_) => &[],
+        let declared: &[String] = match self.asked.kind {
+            Kinds::Model(model, _) => &model.search,
+            Kinds::Projection(_) => &[],
         };
         let is_searched = |field: &&Field| {
             Kind::of(&field.ty) == Kind::Text && (declared.is_empty() || declared.contains(&field.name))
@@ -213,7 +273,7 @@ impl<'a> Subject<'a> {
         let mut parts = name.split('.');
         let first = parts.next().unwrap_or_default();
         let fixed = FIXED.iter().find(|(fixed, _)| self.is_model() && *fixed == first);
-        let (column, whole, is_key) = match (fixed, self.fields.get(first)) {
+        let (column, whole, is_key) = match (fixed, self.field(first)) {
             (Some((fixed, ty)), _) => (quote(fixed), ty, true),
             (None, Some(field)) => (quote(&self.column(first)), &field.ty, self.key().contains(&first)),
             (None, None) => return Err(self.unknown(first, verb, others)),

@@ -69,7 +69,7 @@ impl Queries {
         let view = self.view_of(model.into());
         let mut sql = QueryBuilder::new(format!(
             "SELECT id, version, {} FROM {} AS t WHERE NOT deleted AND {column} = ",
-            object(&view.table.columns),
+            object(view.table.columns.iter()),
             view.table.qualified
         ));
         sql.push_bind(value.to_owned()).push(format!("::{cast} LIMIT 1"));

@@ -70,6 +70,6 @@ pub(crate) fn object_of<'a>(members: impl Iterator<Item = (&'a str, String)>) ->
 }
 
 /// The JSON text of an object with these columns as members.
-pub(crate) fn object(columns: &[Column]) -> String {
-    object_of(columns.iter().map(|column| (column.field.as_str(), scalar(column.kind, &column.quoted()))))
+pub(crate) fn object<'a>(columns: impl Iterator<Item = &'a Column>) -> String {
+    object_of(columns.map(|column| (column.field.as_str(), scalar(column.kind, &column.quoted()))))
 }

@@ -15,7 +15,7 @@ use writ_projections::query::{Cached, ListRequest, Queries};
 use crate::dead_letters::{publish_doubled, with_doubled};
 use crate::outage::line;
 use crate::projector::{COUNTER, publish};
-use crate::stage::{LIMIT, Stage, variable};
+use crate::stage::{LIMIT, Stage, everything, variable};
 
 /// How often each aggregate changes.
 const VERSIONS: u64 = 40;
@@ -41,14 +41,14 @@ impl<'a> Reader<'a> {
 
     /// The version of a row.
     async fn row(&self, id: Uuid, positions: &[Position]) -> Option<u64> {
-        let row = match self.queries.cached(self.counter, id, positions).await {
+        let row = match self.queries.cached(&everything().asks(self.counter), id, positions).await {
             Cached::Found(row) => {
                 self.hits.fetch_add(1, Ordering::Relaxed);
                 Some(row)
             }
             Cached::Absent(keep) => {
                 self.wait(positions).await;
-                self.queries.get_keeping(self.counter, id, keep).await.unwrap()
+                self.queries.get_keeping(&everything().asks(self.counter), id, keep).await.unwrap()
             }
         };
         row.map(|row| row.version)
@@ -56,15 +56,16 @@ impl<'a> Reader<'a> {
 
     /// The versions of all rows.
     async fn list(&self, positions: &[Position]) -> HashMap<Uuid, u64> {
-        let request = ListRequest::parse(self.counter, &[("limit".into(), "100".into())]).unwrap();
-        let page = match self.queries.cached_list(self.counter, &request, "limit=100", positions).await {
+        let request =
+            ListRequest::parse(everything().asks(self.counter), &[("limit".into(), "100".into())]).unwrap();
+        let page = match self.queries.cached_list(&request, "limit=100", positions).await {
             Cached::Found(page) => {
                 self.hits.fetch_add(1, Ordering::Relaxed);
                 page
             }
             Cached::Absent(keep) => {
                 self.wait(positions).await;
-                self.queries.list_keeping(self.counter, &request, keep).await.unwrap()
+                self.queries.list_keeping(&request, keep).await.unwrap()
             }
         };
         page.items.into_iter().map(|row| (row.id, row.version)).collect()

@@ -7,7 +7,7 @@ use writ_projections::query::{Error, Export, Format};
 use crate::shop::Shop;
 
 async fn export(shop: &Shop, params: &[(&str, &str)], format: Format) -> Result<Export, Error> {
-    shop.queries.export(shop.order(), &shop.parse(params).unwrap(), format).await
+    shop.queries.export(&shop.parse(params).unwrap(), format).await
 }
 
 async fn text(export: Export) -> String {

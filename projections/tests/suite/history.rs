@@ -12,7 +12,7 @@ use writ_projections::history::{
 use writ_projections::positions::{Positions, Reads};
 
 use crate::projector::{COUNTER, fields, publish};
-use crate::stage::{LIMIT, Running, Stage};
+use crate::stage::{LIMIT, Running, Stage, everything};
 use crate::values::{THING, object};
 
 struct Told {
@@ -40,17 +40,17 @@ impl Told {
     }
 
     async fn as_of(&self, model: &Model, id: Uuid, at: AsOf) -> Result<Past, NoState> {
-        self.history.as_of(model, id, at).await.unwrap()
+        self.history.as_of(&everything().asks(model), id, at).await.unwrap()
     }
 
     async fn of(&self, model: &Model, id: Uuid, params: &[(&str, &str)]) -> Option<Page> {
         let request = EventsOfOne::parse(model, id, &owned(params)).unwrap();
-        self.history.of(model, id, &request).await.unwrap()
+        self.history.of(&everything().asks(model), id, &request).await.unwrap()
     }
 
     async fn events(&self, params: &[(&str, &str)]) -> Page {
         let request = EventsRequest::parse(&self.stage.models, &owned(params)).unwrap();
-        self.history.events(&self.stage.models, &request).await.unwrap()
+        self.history.events(&self.stage.models, everything(), &request).await.unwrap()
     }
 
     /// All pages.
@@ -134,7 +134,7 @@ async fn every_version_is_the_fold_of_the_events_up_to_it() {
         }
         for (from, to) in [(1, 30), (1, 2), (7, 7), (12, 29), (29, 30)] {
             let versions: Versions = format!("{from}..{to}").parse().unwrap();
-            let found = told.history.diff(&thing, id, versions).await.unwrap().unwrap();
+            let found = told.history.diff(&everything().asks(&thing), id, versions).await.unwrap().unwrap();
             let state = |version: usize| shown(&states[version - 1]);
             // That applying them leads from one to the other is a property of `diff` itself.
             assert_eq!(
@@ -145,7 +145,8 @@ async fn every_version_is_the_fold_of_the_events_up_to_it() {
             let versions: Vec<u64> = found.events.iter().map(|event| event.version).collect();
             assert_eq!(versions, (from as u64 + 1..=to as u64).collect::<Vec<_>>());
         }
-        let open = told.history.diff(&thing, id, "3..".parse().unwrap()).await.unwrap().unwrap();
+        let open =
+            told.history.diff(&everything().asks(&thing), id, "3..".parse().unwrap()).await.unwrap().unwrap();
         assert_eq!((open.from, open.to), (3, 30));
     }
     told.running.stop().await;
@@ -180,7 +181,12 @@ async fn a_fold_stops_where_the_rows_stop() {
     assert_eq!(now.halt.unwrap().to_string(), "the event with version 4 is missing");
     let beyond = told.as_of(&counter, id, AsOf::Version(5)).await.unwrap_err();
     assert!(matches!(beyond, NoState::NoSuchVersion { last: 3, halt: Some(_) }), "{beyond:?}");
-    let beyond = told.history.diff(&counter, id, "2..5".parse().unwrap()).await.unwrap().unwrap_err();
+    let beyond = told
+        .history
+        .diff(&everything().asks(&counter), id, "2..5".parse().unwrap())
+        .await
+        .unwrap()
+        .unwrap_err();
     assert!(matches!(beyond, NoState::NoSuchVersion { last: 3, halt: Some(_) }), "{beyond:?}");
 
     let page = told.of(&counter, id, &[]).await.unwrap();
@@ -221,7 +227,8 @@ async fn there_is_no_state_before_the_first_event_and_after_the_last() {
     let nobody = Uuid::now_v7();
     assert_eq!(told.as_of(&counter, nobody, AsOf::Version(1)).await, Err(NoState::Never));
     assert!(told.of(&counter, nobody, &[]).await.is_none());
-    let gone = told.history.diff(&counter, id, "2..3".parse().unwrap()).await.unwrap().unwrap();
+    let gone =
+        told.history.diff(&everything().asks(&counter), id, "2..3".parse().unwrap()).await.unwrap().unwrap();
     let before = json!({ "name": id.to_string(), "amount": 1 });
     assert_eq!(json!(gone.changes), json!([{ "pointer": "", "before": before, "after": null }]));
     told.running.stop().await;
@@ -239,7 +246,8 @@ async fn a_history_longer_than_a_batch_is_folded_whole() {
         let past = told.as_of(&counter, id, AsOf::Version(version)).await.unwrap();
         assert_eq!(past.state.public_json()["amount"], version - 1);
     }
-    let all = told.history.diff(&counter, id, "1..".parse().unwrap()).await.unwrap().unwrap();
+    let all =
+        told.history.diff(&everything().asks(&counter), id, "1..".parse().unwrap()).await.unwrap().unwrap();
     assert_eq!((all.to, all.events.len()), (600, 599));
 
     let (mut found, mut after) = (Vec::new(), None::<String>);

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use writ_model::{Model, Timestamp};
 use writ_projections::query::{Error, ListRequest, Queries, Row};
 
-use crate::stage::Stage;
+use crate::stage::{Stage, everything};
 use crate::values::{THING, object};
 
 const ITEM: &str = "
@@ -25,10 +25,13 @@ crud: true
 index: [[color, price]]
 ";
 
-fn parse(model: &Model, params: &[(&str, &str)]) -> Result<ListRequest, Vec<writ_model::FieldError>> {
+fn parse<'a>(
+    model: &'a Model,
+    params: &[(&str, &str)],
+) -> Result<ListRequest<'a>, Vec<writ_model::FieldError>> {
     let params: Vec<(String, String)> =
         params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    ListRequest::parse(model, &params)
+    ListRequest::parse(everything().asks(model), &params)
 }
 
 async fn walk(queries: &Queries, model: &Model, params: &[(&str, &str)], limit: usize) -> Vec<Row> {
@@ -39,7 +42,7 @@ async fn walk(queries: &Queries, model: &Model, params: &[(&str, &str)], limit: 
         let mut all = params.to_vec();
         all.push(("limit", &limit));
         all.extend(after.as_deref().map(|cursor| ("after", cursor)));
-        let page = queries.list(model, &parse(model, &all).unwrap()).await.unwrap();
+        let page = queries.list(&parse(model, &all).unwrap()).await.unwrap();
         rows.extend(page.items);
         match page.next {
             None => return rows,
@@ -140,7 +143,7 @@ async fn pages_hold_every_row_once_in_order() {
     let known = all[0].id;
     assert_eq!(stage.queries.existing(&item, &[known, Uuid::nil()]).await.unwrap(), [known]);
 
-    let page = stage.queries.list(&item, &parse(&item, &[("sort", "size")]).unwrap()).await.unwrap();
+    let page = stage.queries.list(&parse(&item, &[("sort", "size")]).unwrap()).await.unwrap();
     let foreign = parse(&item, &[("sort", "-size"), ("after", &page.next.unwrap())]).unwrap_err();
     assert_eq!(foreign[0].code, "invalid_cursor");
     running.stop().await;
@@ -256,15 +259,17 @@ async fn no_parameter_reaches_postgresql_as_sql() {
     let mut asked = 0;
     for _ in 0..6000 {
         let params = params.new_tree(&mut runner).unwrap().current();
-        let Ok(request) = ListRequest::parse((&*stage.models, &*thing), &params) else { continue };
+        let Ok(request) = ListRequest::parse(everything().asks((&*stage.models, &*thing)), &params) else {
+            continue;
+        };
         asked += 1;
         if let Some(format) = request.format {
-            let export = stage.queries.export(&thing, &request, format).await;
+            let export = stage.queries.export(&request, format).await;
             let pieces: Vec<_> = export.unwrap_or_else(|error| panic!("{params:?}: {error}")).collect().await;
             assert!(pieces.iter().all(Result::is_ok), "{params:?}: {pieces:?}");
             continue;
         }
-        match stage.queries.list(&thing, &request).await {
+        match stage.queries.list(&request).await {
             Ok(page) => assert!(page.items.len() <= 20),
             Err(error @ (Error::Failed(_) | Error::Unavailable(_))) => panic!("{params:?}: {error}"),
         }

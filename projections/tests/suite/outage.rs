@@ -11,7 +11,7 @@ use writ_producers::readiness::Readiness;
 use writ_projections::positions::{NotReached, Reads};
 use writ_projections::query::Error;
 
-use crate::stage::{LIMIT, Stage, variable};
+use crate::stage::{LIMIT, Stage, everything, variable};
 use crate::values::THING;
 
 /// Passes bytes between its own port and a server while `up`.
@@ -65,7 +65,7 @@ async fn while_postgresql_is_away_queries_say_so_and_the_projector_waits() {
         .unwrap();
     let id = Uuid::now_v7();
     let asked = Instant::now();
-    let answer = stage.queries.get(&thing, id).await;
+    let answer = stage.queries.get(&everything().asks(&thing), id).await;
     assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
     let second = stage.publish(&thing, event, id, 1, Timestamp(0), &fields).await;
     let waited = stage
@@ -78,7 +78,7 @@ async fn while_postgresql_is_away_queries_say_so_and_the_projector_waits() {
 
     switch.send_replace(true);
     stage.reach_somehow(&[second]).await;
-    assert!(stage.queries.get(&thing, id).await.unwrap().is_some());
+    assert!(stage.queries.get(&everything().asks(&thing), id).await.unwrap().is_some());
     running.until(|state| *state == Readiness::Ready).await;
     tokio::time::timeout(LIMIT, postgres.wait_for(|state| *state == Readiness::Ready))
         .await

@@ -41,7 +41,7 @@ async fn a_deep_page_begins_in_the_index() {
         }
         let mut deep = params.clone();
         deep.push(("after", after.as_deref().unwrap()));
-        let plan = shop.queries.plan(shop.order(), &shop.parse(&deep).unwrap()).await.unwrap();
+        let plan = shop.queries.plan(&shop.parse(&deep).unwrap()).await.unwrap();
         let nodes = nodes(&plan[0]["Plan"]);
         let scans: Vec<&&Json> = nodes
             .iter()
@@ -64,7 +64,7 @@ async fn a_deep_page_begins_in_the_index() {
         let kinds: Vec<&str> = nodes.iter().map(|node| node["Node Type"].as_str().unwrap()).collect();
         assert!(!kinds.contains(&"Sort") && !kinds.contains(&"Seq Scan"), "{params:?}: {plan:#}");
         let cost = plan[0]["Plan"]["Total Cost"].as_f64().unwrap();
-        let first = shop.queries.plan(shop.order(), &shop.parse(&params).unwrap()).await.unwrap();
+        let first = shop.queries.plan(&shop.parse(&params).unwrap()).await.unwrap();
         let first = first[0]["Plan"]["Total Cost"].as_f64().unwrap();
         assert!(cost < 2.0 * first + 50.0, "{params:?}: {cost} after {first}");
     }

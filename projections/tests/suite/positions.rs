@@ -184,6 +184,8 @@ async fn each_projection_has_its_own_places() {
         fields: Default::default(),
         key: vec![],
         indexes: vec![],
+        read: None,
+        field_rules: vec![],
         statements: vec![statement],
     };
     let reached = async |reads, position| {

@@ -9,7 +9,7 @@ use writ_model::{Event, Model, Object, Position, Timestamp};
 use writ_producers::readiness::Readiness;
 use writ_projections::query::ListRequest;
 
-use crate::stage::Stage;
+use crate::stage::{Stage, everything};
 
 pub(crate) const COUNTER: &str = "
 model: counter
@@ -48,8 +48,8 @@ pub(crate) async fn publish(
 }
 
 pub(crate) async fn rows(stage: &Stage, counter: &Model) -> BTreeMap<Uuid, (u64, Json)> {
-    let all = ListRequest::parse(counter, &[("limit".into(), "1000".into())]).unwrap();
-    let page = stage.queries.list(counter, &all).await.unwrap();
+    let all = ListRequest::parse(everything().asks(counter), &[("limit".into(), "1000".into())]).unwrap();
+    let page = stage.queries.list(&all).await.unwrap();
     let row = |state: &str| serde_json::from_str::<Json>(state).unwrap();
     page.items.iter().map(|item| (item.id, (item.version, row(item.state.get())["amount"].clone()))).collect()
 }
@@ -107,7 +107,7 @@ async fn the_first_event_with_a_version_wins() {
     let closed = &counter.events["closed"];
     let end = stage.publish(&counter, closed, id, 4, Timestamp(4), &Object::new()).await;
     stage.reach(&[end]).await;
-    assert!(stage.queries.get(&counter, id).await.unwrap().is_none(), "deleted");
+    assert!(stage.queries.get(&everything().asks(&counter), id).await.unwrap().is_none(), "deleted");
     assert!(rows(&stage, &counter).await.is_empty());
     assert!(stage.queries.existing(&counter, &[id]).await.unwrap().is_empty());
     let opened = &counter.events["opened"];
@@ -139,9 +139,9 @@ async fn a_dropped_schema_is_read_again_from_the_beginning() {
     let complete = async {
         loop {
             stage.reach(&all).await;
-            let all_rows = ListRequest::parse(&counter, &[]).unwrap();
+            let all_rows = ListRequest::parse(everything().asks(&counter), &[]).unwrap();
             let there =
-                stage.queries.list(&counter, &all_rows).await.is_ok_and(|page| {
+                stage.queries.list(&all_rows).await.is_ok_and(|page| {
                     page.items.len() == 30 && page.items.iter().all(|row| row.version == 6)
                 });
             if there {

@@ -8,7 +8,7 @@ use writ_model::{FieldError, Model, Models};
 use writ_projections::query::{ListRequest, Page, Queries};
 use writ_projections::tables::{Schema, Table};
 
-use crate::stage::{Database, models};
+use crate::stage::{Database, everything, models};
 
 const CUSTOMER: &str = "
 model: customer
@@ -43,6 +43,8 @@ fields:
 crud: true
 index: [[status, total], [total]]
 search: [note]
+allow:
+  read: role('staff') || state.customer == actor.id
 ";
 const DAILY: &str = "
 projection: daily
@@ -87,15 +89,15 @@ impl Shop {
         self.models.get("order").unwrap()
     }
 
-    pub(crate) fn parse(&self, params: &[(&str, &str)]) -> Result<ListRequest, Vec<FieldError>> {
+    pub(crate) fn parse(&self, params: &[(&str, &str)]) -> Result<ListRequest<'_>, Vec<FieldError>> {
         let params: Vec<(String, String)> =
             params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        ListRequest::parse((&*self.models, self.order()), &params)
+        ListRequest::parse(everything().asks((&*self.models, self.order())), &params)
     }
 
     pub(crate) async fn list(&self, params: &[(&str, &str)]) -> Page {
         let request = self.parse(params).unwrap_or_else(|errors| panic!("{params:?}: {errors:?}"));
-        self.queries.list(self.order(), &request).await.unwrap_or_else(|error| panic!("{params:?}: {error}"))
+        self.queries.list(&request).await.unwrap_or_else(|error| panic!("{params:?}: {error}"))
     }
 
     /// The numbers of the orders of a page, without a space between.

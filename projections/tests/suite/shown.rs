@@ -5,6 +5,7 @@ use uuid::Uuid;
 use writ_projections::query::{ListRequest, Shown};
 
 use crate::shop::Shop;
+use crate::stage::everything;
 
 /// Four orders; the last one has as little as it can.
 async fn shop() -> Shop {
@@ -131,12 +132,13 @@ async fn rows_show_what_was_asked_for() {
 
     let params =
         [("fields", "total"), ("expand", "customer")].map(|(name, value)| (name.into(), value.into()));
-    let shown = Shown::parse((&*shop.models, shop.order()), &params).unwrap();
+    let order = everything().asks((&*shop.models, shop.order()));
+    let shown = Shown::parse(&order, &params).unwrap();
     let first = shop.list(&[("number", "a")]).await.items.remove(0);
-    let row = shop.queries.get_shown(shop.order(), first.id, &shown).await.unwrap().unwrap();
+    let row = shop.queries.get_shown(&order, first.id, &shown).await.unwrap().unwrap();
     assert_eq!(row.state.get(), "{\"total\":\"10.00\"}");
     assert!(row.expanded.unwrap().get().contains(&one));
-    assert!(shop.queries.get(shop.order(), Uuid::nil()).await.unwrap().is_none());
+    assert!(shop.queries.get(&order, Uuid::nil()).await.unwrap().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,8 +177,8 @@ async fn a_projection_is_asked_as_a_model_is() {
             let params = params.chain(after.as_deref().map(|after| ("after", after)));
             let params: Vec<(String, String)> =
                 params.map(|(name, value)| (name.into(), value.into())).collect();
-            let request = ListRequest::parse(daily, &params).unwrap();
-            let page = shop.queries.list_projection(daily, &request).await.unwrap();
+            let request = ListRequest::parse(everything().asks(daily), &params).unwrap();
+            let page = shop.queries.list_projection(&request).await.unwrap();
             items.extend(page.items.iter().map(|item| serde_json::from_str::<Json>(item.get()).unwrap()));
             match page.next {
                 None => return items,
@@ -193,6 +195,6 @@ async fn a_projection_is_asked_as_a_model_is() {
     assert_eq!(orders(&items(&[("day", "2026-01-01"), ("total[is_null]", "true")]).await), "2");
     assert_eq!(orders(&items(&[("q", "paris")]).await), "2");
     assert_eq!(items(&[("fields", "city"), ("total[gt]", "9")]).await, [json!({ "city": "Berlin" })]);
-    let errors = ListRequest::parse(daily, &[("id".into(), "x".into())]).unwrap_err();
+    let errors = ListRequest::parse(everything().asks(daily), &[("id".into(), "x".into())]).unwrap_err();
     assert!(errors[0].detail.contains("day, city, total, orders"), "{errors:?}");
 }

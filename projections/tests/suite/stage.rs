@@ -1,7 +1,7 @@
 //! What a test stands on: models, topics, a schema, and a projector to start and stop.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -14,6 +14,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use writ_model::access::Permission;
+use writ_model::decide::Actor;
 use writ_model::diagnostic::Source;
 use writ_model::{Event, Model, Models, Object, Position, Timestamp};
 use writ_producers::dead_letter::{Entry, Letter, Origin};
@@ -27,13 +29,22 @@ use writ_projections::positions::Reads;
 use writ_projections::projector::replay::Replay;
 use writ_projections::query::Queries;
 use writ_projections::rebuild::{self, Projections};
-use writ_projections::{Options, projector};
+use writ_projections::{Options, Reader, projector};
 
 /// Longest wait for anything.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `cargo dev test`"))
+}
+
+/// Somebody from whom nothing is kept.
+pub(crate) fn everything() -> Reader<'static> {
+    static ACTOR: LazyLock<Actor> = LazyLock::new(|| Actor {
+        permissions: [Permission::Everything].into_iter().collect(),
+        ..Actor::default()
+    });
+    Reader { actor: &ACTOR, now: Timestamp(0) }
 }
 
 pub(crate) fn models(texts: &[&str]) -> Arc<Models> {

@@ -30,6 +30,8 @@ fn tally(name: &str, pieces: [&str; 2]) -> Projection {
         fields,
         key: vec!["by".into()],
         indexes: Vec::new(),
+        read: None,
+        field_rules: Vec::new(),
         statements: vec![Statement {
             model: "counter".into(),
             event: "added".into(),

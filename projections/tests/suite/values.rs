@@ -7,7 +7,7 @@ use uuid::Uuid;
 use writ_model::value::Decimal;
 use writ_model::{Field, Object, Timestamp, Type, Value, evolve};
 
-use crate::stage::Stage;
+use crate::stage::{Stage, everything};
 
 pub(crate) const THING: &str = r#"
 model: thing
@@ -121,7 +121,7 @@ async fn what_was_recorded_is_what_a_query_answers() {
     }
     stage.reach(&positions).await;
     for (id, state) in sent {
-        let row = stage.queries.get(&thing, id).await.unwrap().unwrap();
+        let row = stage.queries.get(&everything().asks(&thing), id).await.unwrap().unwrap();
         let answered: serde_json::Value = serde_json::from_str(row.state.get()).unwrap();
         // Through text once, as the answer went: JSON's numbers have no type.
         let expected: serde_json::Value = serde_json::from_str(&state.public_json().to_string()).unwrap();

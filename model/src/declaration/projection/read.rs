@@ -11,11 +11,11 @@ use super::super::report::{Report, list, shown, suggest};
 use super::super::sql::{self, Name, Target};
 use super::super::types::Directory;
 use super::super::yaml::{self, Entry, Node, Scalar};
-use super::super::{Event, Model, indexes, names};
+use super::super::{Event, Model, allow, indexes, names};
 use super::{Metadata, Parameter, Projection, Statement};
 
 /// Every key that a projection may have.
-const KEYS: &[&str] = &["projection", "doc", "fields", "index", "on"];
+const KEYS: &[&str] = &["projection", "doc", "fields", "index", "allow", "on"];
 
 const EXAMPLE: &str = "write the event and its statement: `order.placed: INSERT INTO …`";
 
@@ -59,6 +59,8 @@ pub(in super::super) fn read(
     }
     let indexes =
         members.value("index").map(|node| indexes::read(report, &columns, &[], node)).unwrap_or_default();
+    let (read, field_rules) =
+        members.get("allow").map(|entry| allow::of_projection(report, &columns, entry)).unwrap_or_default();
     let broken = !columns.broken.is_empty();
     let target = Target { table: name, columns: &columns.fields, key: &key, broken };
     let statements = match members.get("on") {
@@ -75,6 +77,8 @@ pub(in super::super) fn read(
         fields: columns.fields,
         key,
         indexes,
+        read,
+        field_rules,
         statements,
     })
 }

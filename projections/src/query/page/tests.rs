@@ -3,10 +3,12 @@
 use std::cmp::Ordering;
 
 use proptest::prelude::*;
-use writ_model::Models;
+use writ_model::decide::Actor;
 use writ_model::diagnostic::Source;
+use writ_model::{Models, Timestamp};
 
 use super::*;
+use crate::reader::Reader;
 
 type Keys = Vec<Option<i64>>;
 
@@ -20,7 +22,8 @@ fields:
 crud: true
 ";
     let models = Models::check("test", &[Source { name: "m.yaml".into(), text: text.into() }]).unwrap();
-    let subject = Subject::from(models.get("m").unwrap());
+    let actor = Actor::default();
+    let subject = Reader { actor: &actor, now: Timestamp(0) }.asks(models.get("m").unwrap());
     // The last one is the version: no row is without it.
     let names = ["a", "b", "c"][..directions.len() - 1].iter().chain(&["version"]);
     names

@@ -1,8 +1,13 @@
+use std::sync::LazyLock;
+
+use writ_model::access::Permission;
+use writ_model::decide::Actor;
 use writ_model::diagnostic::Source;
-use writ_model::{Model, Models};
+use writ_model::{Model, Models, Timestamp};
 
 use super::*;
 use crate::query::filter::Operator;
+use crate::reader::Reader;
 
 const ORDER: &str = "
 model: order
@@ -20,13 +25,25 @@ fields:
 crud: true
 ";
 
-fn parse(params: &[(&str, &str)]) -> Result<ListRequest, Vec<FieldError>> {
+static MODELS: LazyLock<Models> = LazyLock::new(|| {
     let source = Source { name: "a.yaml".into(), text: ORDER.into() };
-    let models = Models::check("test", &[source]).unwrap();
-    let order: &Model = models.get("order").unwrap();
+    Models::check("test", &[source]).unwrap()
+});
+static EVERYTHING: LazyLock<Actor> = LazyLock::new(|| Actor {
+    permissions: [Permission::Everything].into_iter().collect(),
+    ..Actor::default()
+});
+
+fn parse(params: &[(&str, &str)]) -> Result<ListRequest<'static>, Vec<FieldError>> {
+    parse_as(&EVERYTHING, params)
+}
+
+fn parse_as<'a>(actor: &'a Actor, params: &[(&str, &str)]) -> Result<ListRequest<'a>, Vec<FieldError>> {
+    let order: &Model = MODELS.get("order").unwrap();
     let params: Vec<(String, String)> =
         params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    ListRequest::parse((&models, order), &params)
+    let reader = Reader { actor, now: Timestamp(0) };
+    ListRequest::parse(reader.asks((&*MODELS, order)), &params)
 }
 
 fn fault(name: &str, value: &str) -> (String, String) {

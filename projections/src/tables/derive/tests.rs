@@ -101,6 +101,8 @@ crud: true
         fields,
         key: vec!["day".into(), "id".into()],
         indexes: vec![vec!["total".into()], vec!["orders".into(), "day".into()], vec!["xmin".into()]],
+        read: None,
+        field_rules: Vec::new(),
         statements: Vec::new(),
     };
     insta::assert_snapshot!(statements(&Table::of_projection(&Schema::new("writ"), &projection)));
