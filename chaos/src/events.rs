@@ -32,7 +32,7 @@ pub(crate) struct Event {
     /// As the model declares it.
     pub(crate) name: String,
     pub(crate) version: u64,
-    /// `chaos.account.Deposited`.
+    /// `chaos.purse.Deposited`.
     pub(crate) type_name: String,
     pub(crate) actor: Option<String>,
     pub(crate) correlation: Option<String>,
@@ -61,7 +61,7 @@ impl Event {
         }
     }
 
-    /// `account[3]@17`.
+    /// `purse[3]@17`.
     pub(crate) fn place(&self) -> String {
         format!("{}[{}]@{}", self.model, self.partition, self.offset)
     }

@@ -80,7 +80,7 @@ impl Operation {
         }
     }
 
-    /// `account.deposit`.
+    /// `purse.deposit`.
     pub(crate) fn name(&self) -> String {
         format!("{}.{}", self.request.model, self.request.command)
     }

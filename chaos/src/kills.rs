@@ -28,7 +28,7 @@ const AT_START: f64 = 0.3;
 /// A rebuild is asked for before each kill with such a number.
 const REBUILD_EVERY: u32 = 8;
 /// What is built anew, in turn.
-const REBUILT: [&str; 4] = ["flow", "account", "event_log", "activity"];
+const REBUILT: [&str; 4] = ["flow", "purse", "event_log", "activity"];
 /// A projector that does nothing for so long is not going to: many times the session timeout of its group.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(10);

@@ -189,7 +189,7 @@ fn models_folder() -> std::path::PathBuf {
 
 fn load(folder: &Path) -> Result<Models> {
     let mut sources = Vec::new();
-    for name in ["account.yaml", "activity.yaml", "flow.yaml", "member.yaml", "register.yaml"] {
+    for name in ["purse.yaml", "activity.yaml", "flow.yaml", "member.yaml", "register.yaml"] {
         let path = folder.join(name);
         let text =
             std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;

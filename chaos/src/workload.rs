@@ -1,8 +1,8 @@
 //! The workload: clients in closed loops, each with random numbers of its own, all from the seed.
 
-mod accounts;
 mod client;
 mod members;
+mod purses;
 mod registers;
 mod zipf;
 
@@ -17,19 +17,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::history::Recorder;
 
-use accounts::Accounts;
 pub(crate) use client::Client;
 use members::Members;
+use purses::Purses;
 use registers::Registers;
 
-/// The numbers of who opens the first accounts, and of who comes last.
+/// The numbers of who opens the first purses, and of who comes last.
 const OPENER: u64 = u64::MAX;
 const LAST: u64 = u64::MAX - 1;
 
 /// What the clients share: which aggregates there are, and what answers said about them. Never the read side.
 #[derive(Debug)]
 struct World {
-    accounts: Accounts,
+    purses: Purses,
     registers: Registers,
     members: Members,
 }
@@ -47,7 +47,7 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// Opens the accounts, then lets `count` clients loose.
+    /// Opens the purses, then lets `count` clients loose.
     pub(crate) async fn start(
         apis: Vec<String>,
         count: usize,
@@ -56,17 +56,14 @@ impl Workload {
         recorder: Arc<Recorder>,
     ) -> Result<Self> {
         let give_up = CancellationToken::new();
-        let world = Arc::new(World {
-            accounts: Accounts,
-            registers: Registers::default(),
-            members: Members::default(),
-        });
+        let world =
+            Arc::new(World { purses: Purses, registers: Registers::default(), members: Members::default() });
         let client = |nth, stream| {
             let rng = numbers(seed, stream);
             Client::new(nth, apis.clone(), rng, recorder.clone(), give_up.clone()).context("no HTTP client")
         };
         let mut opener = client(0, OPENER)?;
-        world.accounts.open_all(&mut opener).await?;
+        world.purses.open_all(&mut opener).await?;
         let mut clients = JoinSet::new();
         for nth in 0..count {
             let (mut client, world) = (client(nth, nth as u64)?, world.clone());
@@ -113,11 +110,11 @@ fn numbers(seed: u64, stream: u64) -> ChaCha8Rng {
 /// from the skew.
 async fn step(world: &World, client: &mut Client) {
     match client.rng.random_range(0..100) {
-        0..26 => world.accounts.transfer(client).await,
-        26..40 => world.accounts.deposit(client, false).await,
-        40..46 => world.accounts.deposit(client, true).await,
-        46..52 => world.accounts.open(client).await,
-        52..54 => world.accounts.conflict(client).await,
+        0..26 => world.purses.transfer(client).await,
+        26..40 => world.purses.deposit(client, false).await,
+        40..46 => world.purses.deposit(client, true).await,
+        46..52 => world.purses.open(client).await,
+        52..54 => world.purses.conflict(client).await,
         54..84 => world.registers.step(client).await,
         _ => world.members.step(client).await,
     }

@@ -95,10 +95,10 @@ mod tests {
     use crate::checks::testing::{event, operation, refused, request};
 
     fn history() -> (Vec<Operation>, Vec<Event>) {
-        let events = vec![event("account", "opened", 1, 1, "a"), event("account", "deposited", 1, 2, "b")];
+        let events = vec![event("purse", "opened", 1, 1, "a"), event("purse", "deposited", 1, 2, "b")];
         let operations = vec![
-            operation(&events[0], request("account", "open")),
-            operation(&events[1], request("account", "deposit")),
+            operation(&events[0], request("purse", "open")),
+            operation(&events[1], request("purse", "deposit")),
         ];
         (operations, events)
     }

@@ -90,8 +90,8 @@ mod tests {
 
     #[test]
     fn a_lost_answer_allows_one_event_or_none() {
-        let events = [event("account", "deposited", 1, 1, "a")];
-        let mut lost = operation(&events[0], request("account", "deposit"));
+        let events = [event("purse", "deposited", 1, 1, "a")];
+        let mut lost = operation(&events[0], request("purse", "deposit"));
         lost.outcome = Outcome::Unknown;
         let lost = [lost];
         assert!(each_event_has_one(&lost, &events).violations.is_empty());
@@ -102,32 +102,30 @@ mod tests {
 
     #[test]
     fn an_event_from_nowhere_is_found() {
-        assert_eq!(each_event_has_one(&[], &[event("account", "deposited", 1, 1, "a")]).violations.len(), 1);
+        assert_eq!(each_event_has_one(&[], &[event("purse", "deposited", 1, 1, "a")]).violations.len(), 1);
     }
 
     #[test]
     fn an_event_of_a_refused_command_is_found() {
-        let events = [event("account", "withdrawn", 1, 1, "a")];
-        let mut operation = operation(&events[0], request("account", "withdraw"));
+        let events = [event("purse", "withdrawn", 1, 1, "a")];
+        let mut operation = operation(&events[0], request("purse", "withdraw"));
         operation.outcome = refused("guard-failed");
         assert_eq!(each_event_has_one(&[operation], &events).violations.len(), 1);
     }
 
     #[test]
     fn two_events_with_one_cause_are_found() {
-        let first = event("account", "deposited", 1, 1, "a");
-        let second = Event { causation: first.causation, ..event("account", "deposited", 1, 2, "b") };
-        let operations = [
-            operation(&first, request("account", "deposit")),
-            operation(&second, request("account", "deposit")),
-        ];
+        let first = event("purse", "deposited", 1, 1, "a");
+        let second = Event { causation: first.causation, ..event("purse", "deposited", 1, 2, "b") };
+        let operations =
+            [operation(&first, request("purse", "deposit")), operation(&second, request("purse", "deposit"))];
         assert_eq!(each_event_has_one(&operations, &[first, second]).violations.len(), 1);
     }
 
     #[test]
     fn another_command_id_than_that_of_the_answer_is_found() {
-        let events = [event("account", "deposited", 1, 1, "a")];
-        let mut operation = operation(&events[0], request("account", "deposit"));
+        let events = [event("purse", "deposited", 1, 1, "a")];
+        let mut operation = operation(&events[0], request("purse", "deposit"));
         operation.command_id = Some(events[0].causation);
         assert!(each_event_has_one(std::slice::from_ref(&operation), &events).violations.is_empty());
         operation.command_id = Some(Uuid::nil());
@@ -136,8 +134,8 @@ mod tests {
 
     #[test]
     fn only_what_is_sent_once_may_stay_unknown() {
-        let event = event("account", "deposited", 1, 1, "a");
-        let mut operation = operation(&event, request("account", "deposit"));
+        let event = event("purse", "deposited", 1, 1, "a");
+        let mut operation = operation(&event, request("purse", "deposit"));
         operation.outcome = Outcome::Unknown;
         assert_eq!(outcomes_are_known(std::slice::from_ref(&operation)).violations.len(), 1);
         operation.request.once = true;

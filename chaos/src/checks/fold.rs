@@ -62,10 +62,8 @@ mod tests {
     fn world() -> (Vec<Event>, Rows) {
         let text = |text: &str| Value::Text(text.to_owned());
         let events = vec![
-            event("account", "opened", 1, 1, "a")
-                .with("number", text("n"))
-                .with("balance", Value::Integer(5)),
-            event("account", "deposited", 1, 2, "b").with("balance", Value::Integer(8)),
+            event("purse", "opened", 1, 1, "a").with("number", text("n")).with("balance", Value::Integer(5)),
+            event("purse", "deposited", 1, 2, "b").with("balance", Value::Integer(8)),
         ];
         let row = Row {
             version: 2,
@@ -74,7 +72,7 @@ mod tests {
             updated_at: 2,
             fields: json!({ "number": "n", "balance": 8 }),
         };
-        (events, Rows::from([(("account".to_owned(), Uuid::from_u128(1)), row)]))
+        (events, Rows::from([(("purse".to_owned(), Uuid::from_u128(1)), row)]))
     }
 
     fn violations(change: impl FnOnce(&mut Row)) -> usize {

@@ -56,7 +56,7 @@ mod tests {
     use crate::checks::testing::event;
 
     fn violations(change: impl FnOnce(&mut Vec<Entry>)) -> usize {
-        let events = [event("account", "opened", 1, 1, "a"), event("account", "deposited", 1, 2, "b")];
+        let events = [event("purse", "opened", 1, 1, "a"), event("purse", "deposited", 1, 2, "b")];
         let mut log: Vec<Entry> = events.iter().map(entry_of).collect();
         change(&mut log);
         is_complete(&events, &log).violations.len()

@@ -44,7 +44,7 @@ mod tests {
         let command = |version: u64, invoked, returned| Operation {
             invoked,
             returned,
-            ..operation(&event("account", "deposited", 1, version, "a"), request("account", "deposit"))
+            ..operation(&event("purse", "deposited", 1, version, "a"), request("purse", "deposit"))
         };
         let violations = |operations: &[Operation]| is_that_of_time(operations).violations.len();
         assert_eq!(violations(&[command(1, 0, 10), command(2, 20, 30)]), 0);

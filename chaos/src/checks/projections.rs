@@ -9,7 +9,7 @@ use super::Check;
 use crate::events::Event;
 use crate::tables::Projected;
 
-/// What went into each account and out of it.
+/// What went into each purse and out of it.
 pub(super) fn flow(events: &[Event], found: &HashMap<String, Projected>) -> Check {
     #[derive(Default)]
     struct Flow {
@@ -18,9 +18,9 @@ pub(super) fn flow(events: &[Event], found: &HashMap<String, Projected>) -> Chec
         movements: i64,
         last_version: u64,
     }
-    let mut accounts: BTreeMap<String, Flow> = BTreeMap::new();
-    for event in events.iter().filter(|event| event.model == "account") {
-        let flow = accounts.entry(event.aggregate.to_string()).or_default();
+    let mut purses: BTreeMap<String, Flow> = BTreeMap::new();
+    for event in events.iter().filter(|event| event.model == "purse") {
+        let flow = purses.entry(event.aggregate.to_string()).or_default();
         let amount = event.integer("amount").unwrap_or_default();
         match event.name.as_str() {
             "withdrawn" => flow.paid_out += amount,
@@ -29,19 +29,19 @@ pub(super) fn flow(events: &[Event], found: &HashMap<String, Projected>) -> Chec
         flow.movements += 1;
         flow.last_version = event.version;
     }
-    let row = |(account, Flow { paid_in, paid_out, movements, last_version }): (String, Flow)| {
+    let row = |(purse, Flow { paid_in, paid_out, movements, last_version }): (String, Flow)| {
         let row = json!({
-            "account": account,
+            "purse": purse,
             "paid_in": paid_in,
             "paid_out": paid_out,
             "movements": movements,
             "last_version": last_version,
         });
-        (account, row)
+        (purse, row)
     };
-    let expected = accounts.into_iter().map(row).collect();
+    let expected = purses.into_iter().map(row).collect();
     compare(
-        "The SQL projection `flow` is what its statements make of each account's events.",
+        "The SQL projection `flow` is what its statements make of each purse's events.",
         &expected,
         found.get("flow"),
     )
@@ -95,24 +95,23 @@ mod tests {
     fn events() -> Vec<Event> {
         let amount = |event: Event, amount| event.with("amount", Value::Integer(amount));
         vec![
-            amount(event("account", "opened", 1, 1, "a"), 100),
-            amount(event("account", "withdrawn", 1, 2, "b"), 30),
+            amount(event("purse", "opened", 1, 1, "a"), 100),
+            amount(event("purse", "withdrawn", 1, 2, "b"), 30),
             event("register", "created", 2, 1, "c"),
         ]
     }
 
     /// By the name of the projection, one row each or two.
     fn tables() -> HashMap<String, Projected> {
-        let account = events()[0].aggregate.to_string();
+        let purse = events()[0].aggregate.to_string();
         let row =
-            json!({ "account": account, "paid_in": 100, "paid_out": 30, "movements": 2, "last_version": 2 });
-        let types =
-            [("chaos.account.opened", 1), ("chaos.account.withdrawn", 2), ("chaos.register.created", 1)];
+            json!({ "purse": purse, "paid_in": 100, "paid_out": 30, "movements": 2, "last_version": 2 });
+        let types = [("chaos.purse.opened", 1), ("chaos.purse.withdrawn", 2), ("chaos.register.created", 1)];
         let types = types.map(|(name, version)| {
             (name.to_owned(), json!({ "type": name, "events": 1, "versions": version }))
         });
         HashMap::from([
-            ("flow".to_owned(), Projected::from([(account, row)])),
+            ("flow".to_owned(), Projected::from([(purse, row)])),
             ("activity".to_owned(), Projected::from(types)),
         ])
     }

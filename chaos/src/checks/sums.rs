@@ -19,7 +19,7 @@ pub(super) fn are_conserved(operations: &[Operation], events: &[Event], models: 
         .filter_map(|operation| Some((operation.tag.as_str(), operation.request.transfer?)))
         .collect();
     let (mut paid, mut moved, mut open) = (0_i64, 0_i64, HashMap::<Uuid, i64>::new());
-    for event in events.iter().filter(|event| event.model == "account") {
+    for event in events.iter().filter(|event| event.model == "purse") {
         let Some(amount) = event.integer("amount") else {
             check.violated(format!("{} has no amount", event.place()));
             continue;
@@ -33,10 +33,10 @@ pub(super) fn are_conserved(operations: &[Operation], events: &[Event], models: 
     }
     let mut balances = 0;
     let states = fold(events, models);
-    for ((_, id), state) in states.iter().filter(|((model, _), _)| model == "account") {
+    for ((_, id), state) in states.iter().filter(|((model, _), _)| model == "purse") {
         match state.fields.get("balance") {
             Some(Value::Integer(balance)) if *balance >= 0 => balances += balance,
-            other => check.violated(format!("account {id} has the balance {other:?}")),
+            other => check.violated(format!("purse {id} has the balance {other:?}")),
         }
     }
     if balances != paid {
@@ -47,7 +47,7 @@ pub(super) fn are_conserved(operations: &[Operation], events: &[Event], models: 
     }
     check.examined(open.len(), "transfers");
     check.examined(usize::try_from(moved).unwrap_or(0), "moved");
-    check.examined(usize::try_from(balances).unwrap_or(0), "in all accounts");
+    check.examined(usize::try_from(balances).unwrap_or(0), "in all purses");
     check
 }
 
@@ -57,14 +57,14 @@ mod tests {
     use crate::checks::testing::{event, models, operation, request};
     use crate::history::Request;
 
-    fn change(account: u128, name: &str, version: u64, amount: i64, balance: i64) -> Event {
-        event("account", name, account, version, &format!("{account}-{version}"))
-            .with("number", Value::Text(account.to_string()))
+    fn change(purse: u128, name: &str, version: u64, amount: i64, balance: i64) -> Event {
+        event("purse", name, purse, version, &format!("{purse}-{version}"))
+            .with("number", Value::Text(purse.to_string()))
             .with("amount", Value::Integer(amount))
             .with("balance", Value::Integer(balance))
     }
 
-    /// Two accounts, and 30 that go from the first to the second.
+    /// Two purses, and 30 that go from the first to the second.
     fn world() -> (Vec<Operation>, Vec<Event>) {
         let events = vec![
             change(1, "opened", 1, 100, 100),
@@ -74,7 +74,7 @@ mod tests {
         ];
         let half = |event: &Event, command| {
             let transfer = Some(Uuid::from_u128(9));
-            operation(event, Request { transfer, ..request("account", command) })
+            operation(event, Request { transfer, ..request("purse", command) })
         };
         (vec![half(&events[1], "withdraw"), half(&events[3], "deposit")], events)
     }

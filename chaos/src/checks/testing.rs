@@ -13,7 +13,7 @@ pub(super) fn models() -> Models {
     let sources = [
         source("activity.yaml", include_str!("../../models/activity.yaml")),
         source("flow.yaml", include_str!("../../models/flow.yaml")),
-        source("account.yaml", include_str!("../../models/account.yaml")),
+        source("purse.yaml", include_str!("../../models/purse.yaml")),
         source("register.yaml", include_str!("../../models/register.yaml")),
         source("member.yaml", include_str!("../../models/member.yaml")),
     ];

@@ -40,8 +40,7 @@ mod tests {
     use crate::checks::testing::event;
 
     fn versions(of: &[u64]) -> usize {
-        let events: Vec<_> =
-            of.iter().map(|version| event("account", "deposited", 1, *version, "a")).collect();
+        let events: Vec<_> = of.iter().map(|version| event("purse", "deposited", 1, *version, "a")).collect();
         have_no_gap(&events).violations.len()
     }
 
@@ -56,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_second_partition_is_found() {
-        let moved = Event { partition: 1, ..event("account", "deposited", 1, 2, "b") };
-        assert_eq!(have_no_gap(&[event("account", "opened", 1, 1, "a"), moved]).violations.len(), 1);
+        let moved = Event { partition: 1, ..event("purse", "deposited", 1, 2, "b") };
+        assert_eq!(have_no_gap(&[event("purse", "opened", 1, 1, "a"), moved]).violations.len(), 1);
     }
 }

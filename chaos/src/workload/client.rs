@@ -97,12 +97,12 @@ impl Client {
         let path = if creates { format!("{model}/{command}") } else { format!("{model}/{target}/{command}") };
         let mut body = json!({ "tag": tag });
         match (*model, creates) {
-            ("account", true) => body["number"] = json!(target),
+            ("purse", true) => body["number"] = json!(target),
             ("register", true) => body["name"] = json!(target),
             _ => {}
         }
         if let Some(value) = request.value {
-            body[if *model == "account" { "amount" } else { "value" }] = json!(value);
+            body[if *model == "purse" { "amount" } else { "value" }] = json!(value);
         }
         if let Some(email) = &request.email {
             body["email"] = json!(email);
@@ -182,7 +182,7 @@ mod tests {
         });
         let found = acknowledged(&body, Some("register:5:77"), "register").unwrap();
         assert_eq!((found.version, found.partition, found.offset, found.register), (3, 5, 77, Some(9)));
-        assert_eq!(acknowledged(&body, Some("account:5:77"), "register"), None);
+        assert_eq!(acknowledged(&body, Some("purse:5:77"), "register"), None);
         assert_eq!(acknowledged(&body, None, "register"), None);
         assert_eq!(acknowledged(&json!({}), Some("register:5:77"), "register"), None);
     }

@@ -35,14 +35,14 @@ async fn a_decider_that_stands_still_is_answered_with_503_and_is_forgotten_when_
     ];
     let api = world.spawn("api", &settings).await;
     let app = api.client();
-    let account = json!({ "number": unique("a"), "owner": "Ada" });
-    let account = eventually("the first command is decided", async || {
-        app.try_post("/v1/account/open?wait=projected", &account, "first")
+    let purse = json!({ "number": unique("a"), "owner": "Ada" });
+    let purse = eventually("the first command is decided", async || {
+        app.try_post("/v1/purse/open?wait=projected", &purse, "first")
             .await
             .filter(|answer| answer.status == 201)
     })
     .await;
-    let path = format!("/v1/account/{}/deposit", account.id());
+    let path = format!("/v1/purse/{}/deposit", purse.id());
     let mut expected = 1;
 
     for killed in [false, true] {
@@ -62,7 +62,7 @@ async fn a_decider_that_stands_still_is_answered_with_503_and_is_forgotten_when_
                 let refused = app.post(&path, &json!({ "amount": 1 })).await.problem(503, "overloaded");
                 assert_eq!(refused.header("retry-after"), "1");
             }
-            app.get(&format!("/v1/account/{}", account.id())).await.expect(200);
+            app.get(&format!("/v1/purse/{}", purse.id())).await.expect(200);
             assert!(metric(&app, "writ_commands_shed_total").await >= 20.0);
             eventually("the oldest command shows", async || {
                 (metric(&app, "writ_commands_oldest_seconds").await > 0.5).then_some(())
@@ -97,7 +97,7 @@ async fn a_decider_that_stands_still_is_answered_with_503_and_is_forgotten_when_
             assert_eq!(answer.expect("there is an answer").status, 200);
         }
     }
-    let events = kafka::events_of(&world.topic("account"), account.id()).await;
+    let events = kafka::events_of(&world.topic("purse"), purse.id()).await;
     let versions: Vec<u64> = events.iter().map(kafka::Record::version).collect();
     assert_eq!(versions, (1..=expected).collect::<Vec<_>>());
     assert_eq!(metric(&app, "writ_commands_in_flight").await, 0.0);

@@ -161,7 +161,7 @@ async fn nul_characters() {
     assert!([400, 404].contains(&answer.status), "{}", answer.text);
     let answer = app.get("/v1/note?title=a%00b").await;
     answer.problem(400, "invalid-query");
-    let answer = app.get("/v1/account/a%00b").await;
+    let answer = app.get("/v1/purse/a%00b").await;
     assert!([400, 404].contains(&answer.status), "{}", answer.text);
     assert_healthy(&app).await;
 }
@@ -226,9 +226,9 @@ async fn headers_of_garbage() {
     {
         app.post_with("/v1/note/create", &body, &[(name, value)]).await.problem(400, "invalid-header");
     }
-    let account = app.open_account().await;
-    let path = format!("/v1/account/{}", account.id());
-    for position in ["x", "account:1", "account:-1:0", "account:0:x", "nothing:0:0", "account:0:1:2"] {
+    let purse = app.open_purse().await;
+    let path = format!("/v1/purse/{}", purse.id());
+    for position in ["x", "purse:1", "purse:-1:0", "purse:0:x", "nothing:0:0", "purse:0:1:2"] {
         app.get_at(&path, position).await.problem(400, "invalid-header");
     }
 }

@@ -24,25 +24,25 @@ async fn commands_of_one_aggregate_are_decided_in_the_order_of_the_lines() {
     let app = harness::shared(&SERVER).await;
     let number = unique("a");
     let mut lines =
-        vec![json!({ "model": "account", "command": "open", "input": { "number": number, "owner": "Ada" } })];
+        vec![json!({ "model": "purse", "command": "open", "input": { "number": number, "owner": "Ada" } })];
     for n in 1..=DEPOSITS {
         let input = json!({ "amount": n, "reference": n.to_string() });
-        lines.push(json!({ "model": "account", "command": "deposit", "id": number, "input": input }));
+        lines.push(json!({ "model": "purse", "command": "deposit", "id": number, "input": input }));
     }
-    lines.push(json!({ "model": "account", "command": "close", "id": number }));
+    lines.push(json!({ "model": "purse", "command": "close", "id": number }));
     let answers = send(&app, &lines).await;
     assert_eq!(answers.len(), lines.len());
     assert_eq!(answers[0]["status"], 201, "{}", answers[0]);
     for (index, answer) in answers.iter().enumerate().skip(1) {
         assert_eq!(answer["status"], 200, "line {index}: {answer}");
         assert_eq!(answer["version"], index as u64 + 1);
-        assert!(answer["position"].as_str().unwrap().starts_with("account:"), "{answer}");
+        assert!(answer["position"].as_str().unwrap().starts_with("purse:"), "{answer}");
     }
     let last = answers.last().unwrap();
     assert_eq!(last["state"]["balance"], DEPOSITS * (DEPOSITS + 1) / 2);
     assert_eq!(last["state"]["status"], "closed");
 
-    let events = kafka::events_of(&app.world().topic("account"), last["id"].as_str().unwrap()).await;
+    let events = kafka::events_of(&app.world().topic("purse"), last["id"].as_str().unwrap()).await;
     for (index, event) in events[1..=DEPOSITS as usize].iter().enumerate() {
         let fields = event.fields().await;
         assert_eq!(kafka::text(&fields["reference"]), Some((index + 1).to_string().as_str()));

@@ -10,19 +10,19 @@ static SERVER: Slot = harness::slot();
 async fn a_creating_command_answers_201_with_where_it_is() {
     let app = harness::shared(&SERVER).await;
     let number = unique("a");
-    let answer = app.post("/v1/account/open", &json!({ "number": number, "owner": "Ada" })).await.expect(201);
+    let answer = app.post("/v1/purse/open", &json!({ "number": number, "owner": "Ada" })).await.expect(201);
 
-    assert_eq!(answer.header("location"), format!("/v1/account/{}", answer.id()));
+    assert_eq!(answer.header("location"), format!("/v1/purse/{}", answer.id()));
     assert_eq!(answer.header("etag"), "\"1\"");
     assert!(!answer.header("x-request-id").is_empty());
-    assert!(answer.position().starts_with("account:"), "{}", answer.position());
+    assert!(answer.position().starts_with("purse:"), "{}", answer.position());
     assert_eq!(answer.version(), 1);
     let state = json!({ "number": number, "owner": "Ada", "balance": 0, "status": "open" });
     assert_eq!(answer.body["state"], state);
 
     let events = answer.body["events"].as_array().unwrap();
     assert_eq!(events.len(), 1);
-    assert_eq!(events[0]["type"], "test.account.Opened");
+    assert_eq!(events[0]["type"], "test.purse.Opened");
     assert_eq!(events[0]["version"], 1);
     assert_eq!(events[0]["data"]["owner"], "Ada");
     assert!(events[0]["id"].as_str().unwrap().parse::<uuid::Uuid>().is_ok());
@@ -33,8 +33,8 @@ async fn a_creating_command_answers_201_with_where_it_is() {
 #[tokio::test]
 async fn a_command_on_an_aggregate_answers_200_with_its_new_state() {
     let app = harness::shared(&SERVER).await;
-    let opened = app.open_account().await;
-    let path = format!("/v1/account/{}/deposit", opened.id());
+    let opened = app.open_purse().await;
+    let path = format!("/v1/purse/{}/deposit", opened.id());
     let answer = app.post(&path, &json!({ "amount": 70, "reference": "r1" })).await.expect(200);
     assert_eq!(answer.version(), 2);
     assert_eq!(answer.header("etag"), "\"2\"");
@@ -48,14 +48,14 @@ async fn a_command_on_an_aggregate_answers_200_with_its_new_state() {
 #[tokio::test]
 async fn a_natural_key_names_the_same_aggregate_as_its_id() {
     let app = harness::shared(&SERVER).await;
-    let opened = app.open_account().await;
+    let opened = app.open_purse().await;
     let number = opened.body["state"]["number"].as_str().unwrap();
-    let path = format!("/v1/account/{number}/deposit");
+    let path = format!("/v1/purse/{number}/deposit");
     let answer = app.post(&path, &json!({ "amount": 1 })).await.expect(200);
     assert_eq!(answer.id(), opened.id());
 
     let again = json!({ "number": number, "owner": "Grace" });
-    app.post("/v1/account/open", &again).await.problem(409, "already-exists");
+    app.post("/v1/purse/open", &again).await.problem(409, "already-exists");
 }
 
 #[tokio::test]
@@ -108,15 +108,15 @@ async fn the_state_machine_allows_only_its_steps() {
 #[tokio::test]
 async fn a_guard_that_fails_says_its_sentence() {
     let app = harness::shared(&SERVER).await;
-    let account = app.open_account().await;
-    let path = format!("/v1/account/{}/withdraw", account.id());
+    let purse = app.open_purse().await;
+    let path = format!("/v1/purse/{}/withdraw", purse.id());
     let refused = app.post(&path, &json!({ "amount": 1 })).await.problem(422, "guard-failed");
     assert!(
         refused.body["detail"].as_str().unwrap().contains("The balance doesn't cover it."),
         "{}",
         refused.text
     );
-    let row = app.get_at(&format!("/v1/account/{}", account.id()), account.position()).await.expect(200);
+    let row = app.get_at(&format!("/v1/purse/{}", purse.id()), purse.position()).await.expect(200);
     assert_eq!(row.version(), 1, "nothing was written");
 }
 
@@ -174,14 +174,14 @@ fields:
 async fn a_reference_to_nothing_is_refused() {
     let app = harness::shared(&SERVER).await;
     let mut body = client::order();
-    body["account"] = json!("nobody");
+    body["purse"] = json!("nobody");
     let refused = app.post("/v1/order/place", &body).await.problem(422, "unknown-reference");
-    assert_eq!(refused.pointers(), ["/account"]);
+    assert_eq!(refused.pointers(), ["/purse"]);
 
-    let account = app.open_account().await;
-    body["account"] = account.body["state"]["number"].clone();
+    let purse = app.open_purse().await;
+    body["purse"] = purse.body["state"]["number"].clone();
     let order = app.post("/v1/order/place", &body).await.expect(201);
-    assert_eq!(order.body["state"]["account"], account.id(), "the key became the id");
+    assert_eq!(order.body["state"]["purse"], purse.id(), "the key became the id");
 }
 
 #[tokio::test]

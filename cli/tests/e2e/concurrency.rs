@@ -48,8 +48,8 @@ async fn many_writers_lose_no_update() {
     const WRITERS: u64 = 16;
     const DEPOSITS: u64 = 10;
     let app = Arc::new(harness::shared(&SERVER).await);
-    let account = app.open_account().await;
-    let path = format!("/v1/account/{}/deposit", account.id());
+    let purse = app.open_purse().await;
+    let path = format!("/v1/purse/{}/deposit", purse.id());
     let body = json!({ "amount": 1 });
     let answers = join_all((0..WRITERS).map(async |_| {
         let mut answers = Vec::new();
@@ -64,7 +64,7 @@ async fn many_writers_lose_no_update() {
     balances.sort_unstable();
     assert_eq!(balances, (1..=WRITERS * DEPOSITS).collect::<Vec<_>>());
 
-    let events = kafka::events_of(&app.world().topic("account"), account.id()).await;
+    let events = kafka::events_of(&app.world().topic("purse"), purse.id()).await;
     let versions: Vec<_> = events.iter().map(kafka::Record::version).collect();
     assert_eq!(versions, (1..=WRITERS * DEPOSITS + 1).collect::<Vec<_>>(), "in the order of the topic");
 }

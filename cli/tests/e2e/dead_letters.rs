@@ -16,11 +16,11 @@ use crate::harness::{App, World, eventually, kafka, tool, world};
 /// As the harness configures its servers.
 const PARTITIONS: i32 = 4;
 
-fn deposit(account: Uuid) -> CommandRecord {
+fn deposit(purse: Uuid) -> CommandRecord {
     CommandRecord {
         id: Uuid::now_v7(),
-        model: "account".into(),
-        aggregate: account,
+        model: "purse".into(),
+        aggregate: purse,
         command: "deposit".into(),
         input: json!({ "amount": 5 }),
         actor: Actor::unrestricted(),
@@ -80,21 +80,21 @@ fn find<'a>(letters: &'a [Value], id: &str) -> &'a Value {
 async fn poisoned_commands_stop_no_partition_and_can_be_replayed() {
     let App { server, world } = App::start().await;
     let app = server.client();
-    let good = app.open_account().await;
-    let path = format!("/v1/account/{}/deposit", good.id());
+    let good = app.open_purse().await;
+    let path = format!("/v1/purse/{}/deposit", good.id());
     let commands = world.topic("commands");
-    let key = format!("account/{}", good.id());
+    let key = format!("purse/{}", good.id());
     let home = partition_of(key.as_bytes(), PARTITIONS);
     let written = kafka::read(&commands).await.into_iter().find(|record| record.key == key).unwrap();
     assert_eq!(written.partition, home, "the same hash as the client's");
-    // Another account, whose commands belong elsewhere.
+    // Another purse, whose commands belong elsewhere.
     let other = loop {
-        let other = app.open_account().await.id().to_owned();
-        if partition_of(format!("account/{other}").as_bytes(), PARTITIONS) != home {
+        let other = app.open_purse().await.id().to_owned();
+        if partition_of(format!("purse/{other}").as_bytes(), PARTITIONS) != home {
             break other;
         }
     };
-    let other_key = format!("account/{other}");
+    let other_key = format!("purse/{other}");
     let misplaced = deposit(other.parse().unwrap());
     let nowhere = loop {
         let command = CommandRecord { model: "nowhere".into(), ..deposit(Uuid::now_v7()) };
@@ -105,7 +105,7 @@ async fn poisoned_commands_stop_no_partition_and_can_be_replayed() {
     let megabyte: Vec<u8> = (0..1_040_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
 
     let poison = Poisoner::new(commands.clone());
-    let garbage = poison.put(home, Some("account/x"), Some(b"\x00\x01garbage")).await;
+    let garbage = poison.put(home, Some("purse/x"), Some(b"\x00\x01garbage")).await;
     let shape = poison.put(home, Some(&key), Some(br#"{"hello":"world"}"#)).await;
     let empty = poison.put(home, Some(&key), None).await;
     let keyless = poison.put(home, None, Some(&bytes(&misplaced))).await;
@@ -117,7 +117,7 @@ async fn poisoned_commands_stop_no_partition_and_can_be_replayed() {
     // Behind them on the same partition.
     let after = app.post(&path, &json!({ "amount": 7 })).await.expect(200);
     assert_eq!((after.version(), &after.body["state"]["balance"]), (2, &json!(7)));
-    let versions = async || kafka::events_of(&world.topic("account"), &other).await.len();
+    let versions = async || kafka::events_of(&world.topic("purse"), &other).await.len();
     assert_eq!(versions().await, 1, "the command in the wrong partition was not decided there");
 
     let all = letters(&world, &[]).await;
@@ -153,7 +153,7 @@ async fn poisoned_commands_stop_no_partition_and_can_be_replayed() {
         "00 01 67 61",
         "..garbage",
         "traceparent = 00-a-b-01",
-        "account/x",
+        "purse/x",
         "deciding a record",
         ".decider on ",
     ] {

@@ -16,16 +16,16 @@ async fn an_event_has_the_headers_of_cloudevents() {
     let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let headers = [("traceparent", traceparent)];
     let opened = app
-        .post_with("/v1/account/open", &json!({ "number": unique("a"), "owner": "Ada" }), &headers)
+        .post_with("/v1/purse/open", &json!({ "number": unique("a"), "owner": "Ada" }), &headers)
         .await
         .expect(201);
-    let path = format!("/v1/account/{}/deposit", opened.id());
+    let path = format!("/v1/purse/{}/deposit", opened.id());
     let deposited = app.post(&path, &json!({ "amount": 5 })).await.expect(200);
 
-    let events = kafka::events_of(&app.world().topic("account"), opened.id()).await;
+    let events = kafka::events_of(&app.world().topic("purse"), opened.id()).await;
     assert_eq!(events.len(), 2);
     for (event, (answer, type_name)) in
-        events.iter().zip([(&opened, "test.account.Opened"), (&deposited, "test.account.Deposited")])
+        events.iter().zip([(&opened, "test.purse.Opened"), (&deposited, "test.purse.Deposited")])
     {
         let told = &answer.body["events"][0];
         assert_eq!(event.key, answer.id());
@@ -33,7 +33,7 @@ async fn an_event_has_the_headers_of_cloudevents() {
         assert_eq!(event.header("ce_id"), told["id"]);
         assert_eq!(event.header("ce_type"), type_name);
         assert_eq!(event.header("ce_type"), told["type"]);
-        assert_eq!(event.header("ce_source"), "/test/account");
+        assert_eq!(event.header("ce_source"), "/test/purse");
         assert_eq!(event.header("ce_subject"), answer.id());
         assert_eq!(event.header("ce_time"), told["time"]);
         assert_eq!(event.header("ce_version"), answer.version().to_string());
@@ -42,7 +42,7 @@ async fn an_event_has_the_headers_of_cloudevents() {
         assert!(event.header("ce_causationid").parse::<uuid::Uuid>().is_ok());
         let dataschema = event.header("ce_dataschema");
         assert!(dataschema.ends_with(&format!("/schemas/ids/{}", event.schema_id())), "{dataschema}");
-        assert_eq!(answer.position(), format!("account:{}:{}", event.partition, event.offset));
+        assert_eq!(answer.position(), format!("purse:{}:{}", event.partition, event.offset));
     }
     let trace = events[0].header("traceparent");
     assert_eq!(trace[..35], traceparent[..35], "the trace goes on");
@@ -68,7 +68,7 @@ async fn an_event_is_avro_in_confluent_framing_by_the_registered_schema() {
 async fn every_event_of_every_model_has_a_subject_of_its_own() {
     let app = harness::shared(&SERVER).await;
     for (model, events) in [
-        ("account", &["Opened", "Deposited", "Withdrawn", "Closed"][..]),
+        ("purse", &["Opened", "Deposited", "Withdrawn", "Closed"][..]),
         ("note", &["Created", "Updated", "Deleted"]),
         ("order", &["Placed", "Paid", "Shipped", "Cancelled"]),
     ] {

@@ -61,14 +61,14 @@ async fn the_history_is_what_the_commands_answered() {
 #[tokio::test]
 async fn a_reader_with_a_position_sees_its_own_event() {
     let app = harness::shared(&SERVER).await;
-    let account = app.open_account().await;
-    let path = format!("/v1/account/{}", account.id());
+    let purse = app.open_purse().await;
+    let path = format!("/v1/purse/{}", purse.id());
     for version in 2..=60_u64 {
         let answer = app.post(&format!("{path}/deposit"), &json!({ "amount": 1 })).await.expect(200);
         let by_version = format!("{path}?as_of={version}");
         let was = app.get_at(&by_version, answer.position()).await.expect(200);
         assert_eq!((was.version(), &was.body["state"]), (version, &answer.body["state"]));
-        let latest = client::query("/v1/events", &[("aggregate_id", account.id()), ("limit", "1")]);
+        let latest = client::query("/v1/events", &[("aggregate_id", purse.id()), ("limit", "1")]);
         let latest = app.get_at(&latest, answer.position()).await.expect(200);
         assert_eq!(items(&latest)[0]["id"], answer.body["events"][0]["id"]);
     }
@@ -79,12 +79,12 @@ async fn what_was_not_reached_is_said() {
     let world = harness::World::new();
     let server = world.start(&[("WRIT_POSTGRES_POSITION_WAIT_MS", "300")]).await;
     let app = server.client();
-    let account = app.open_account().await;
-    let (place, offset) = account.position().rsplit_once(':').unwrap();
-    let path = format!("/v1/account/{}", account.id());
+    let purse = app.open_purse().await;
+    let (place, offset) = purse.position().rsplit_once(':').unwrap();
+    let path = format!("/v1/purse/{}", purse.id());
     let reached = format!("{place}:{offset}");
     app.get_at(&path, &reached).await.expect(200);
-    for (path, projection) in [(path.clone(), "account"), (format!("{path}/events"), "event_log")] {
+    for (path, projection) in [(path.clone(), "purse"), (format!("{path}/events"), "event_log")] {
         app.get_at(&path, &reached).await.expect(200);
         let answer = app.get_at(&path, &format!("{place}:999999999")).await;
         let answer = answer.problem(412, "position-not-reached");

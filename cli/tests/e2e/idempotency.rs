@@ -47,8 +47,8 @@ async fn ten_parallel_repeats_of_a_creating_command_give_one_event() {
 #[tokio::test]
 async fn ten_parallel_repeats_on_an_aggregate_give_one_event() {
     let app = harness::shared(&SERVER).await;
-    let account = app.open_account().await;
-    let path = format!("/v1/account/{}/deposit", account.id());
+    let purse = app.open_purse().await;
+    let path = format!("/v1/purse/{}/deposit", purse.id());
     let key = unique("k");
     let headers = [("Idempotency-Key", key.as_str())];
     let body = json!({ "amount": 5 });
@@ -56,20 +56,20 @@ async fn ten_parallel_repeats_on_an_aggregate_give_one_event() {
     assert_eq!(answers[0].status, 200, "{}", answers[0].text);
     assert_same(&answers);
     assert_eq!(answers[0].body["state"]["balance"], 5);
-    assert_eq!(kafka::events_of(&app.world().topic("account"), account.id()).await.len(), 2);
+    assert_eq!(kafka::events_of(&app.world().topic("purse"), purse.id()).await.len(), 2);
 }
 
 #[tokio::test]
 async fn a_repeat_gives_the_first_outcome_whatever_came_between() {
     let app = harness::shared(&SERVER).await;
-    let account = app.open_account().await;
-    let path = format!("/v1/account/{}/deposit", account.id());
+    let purse = app.open_purse().await;
+    let path = format!("/v1/purse/{}/deposit", purse.id());
     let key = unique("k");
     let headers = [("Idempotency-Key", key.as_str())];
     let body = json!({ "amount": 5 });
     let first = app.post_with(&path, &body, &headers).await.expect(200);
     app.post(&path, &json!({ "amount": 1 })).await.expect(200);
-    app.post(&format!("/v1/account/{}/close", account.id()), &json!({})).await.expect(200);
+    app.post(&format!("/v1/purse/{}/close", purse.id()), &json!({})).await.expect(200);
     let repeat = app.post_with(&path, &body, &headers).await;
     assert_same(&[first, repeat]);
 }
@@ -77,13 +77,13 @@ async fn a_repeat_gives_the_first_outcome_whatever_came_between() {
 #[tokio::test]
 async fn a_rejection_is_repeated_as_well() {
     let app = harness::shared(&SERVER).await;
-    let account = app.open_account().await;
+    let purse = app.open_purse().await;
     let key = unique("k");
     let headers = [("Idempotency-Key", key.as_str())];
-    let path = format!("/v1/account/{}/withdraw", account.id());
+    let path = format!("/v1/purse/{}/withdraw", purse.id());
     let body = json!({ "amount": 5 });
     let first = app.post_with(&path, &body, &headers).await.problem(422, "guard-failed");
-    app.post(&format!("/v1/account/{}/deposit", account.id()), &json!({ "amount": 9 })).await.expect(200);
+    app.post(&format!("/v1/purse/{}/deposit", purse.id()), &json!({ "amount": 9 })).await.expect(200);
     let repeat = app.post_with(&path, &body, &headers).await.problem(422, "guard-failed");
     assert_eq!(first.text, repeat.text);
 }
@@ -91,20 +91,20 @@ async fn a_rejection_is_repeated_as_well() {
 #[tokio::test]
 async fn a_key_belongs_to_one_body() {
     let app = harness::shared(&SERVER).await;
-    let account = app.open_account().await;
-    let path = format!("/v1/account/{}/deposit", account.id());
+    let purse = app.open_purse().await;
+    let path = format!("/v1/purse/{}/deposit", purse.id());
     let key = unique("k");
     let headers = [("Idempotency-Key", key.as_str())];
     app.post_with(&path, &json!({ "amount": 5 }), &headers).await.expect(200);
     app.post_with(&path, &json!({ "amount": 6 }), &headers).await.problem(422, "idempotency-key-reused");
-    assert_eq!(kafka::events_of(&app.world().topic("account"), account.id()).await.len(), 2);
+    assert_eq!(kafka::events_of(&app.world().topic("purse"), purse.id()).await.len(), 2);
 }
 
 #[tokio::test]
 async fn without_a_key_each_request_counts() {
     let app = harness::shared(&SERVER).await;
-    let account = app.open_account().await;
-    let path = format!("/v1/account/{}/deposit", account.id());
+    let purse = app.open_purse().await;
+    let path = format!("/v1/purse/{}/deposit", purse.id());
     let body = json!({ "amount": 5 });
     let answers = join_all((0..10).map(|_| app.post(&path, &body))).await;
     let mut versions: Vec<_> = answers.into_iter().map(|answer| answer.expect(200).version()).collect();

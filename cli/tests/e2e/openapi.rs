@@ -12,8 +12,8 @@ async fn every_command_and_query_is_described() {
     let document = app.get("/openapi.json").await.expect(200).body;
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1."), "{}", document["openapi"]);
     for path in [
-        "/v1/account/open",
-        "/v1/account/{id}/deposit",
+        "/v1/purse/open",
+        "/v1/purse/{id}/deposit",
         "/v1/note/create",
         "/v1/note/{id}/delete",
         "/v1/order/{id}/pay",
@@ -23,7 +23,7 @@ async fn every_command_and_query_is_described() {
         assert!(operation.is_object(), "{path}");
         assert!(operation["responses"].as_object().is_some_and(|all| !all.is_empty()), "{path}: {operation}");
     }
-    for path in ["/v1/account", "/v1/account/{id}", "/v1/note", "/v1/order", "/v1/order/{id}"] {
+    for path in ["/v1/purse", "/v1/purse/{id}", "/v1/note", "/v1/order", "/v1/order/{id}"] {
         assert!(document["paths"][path]["get"].is_object(), "{path}");
     }
     let operations =

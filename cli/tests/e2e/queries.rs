@@ -73,15 +73,15 @@ async fn a_row_is_what_the_command_answered() {
 #[tokio::test]
 async fn a_position_makes_one_read_what_one_wrote() {
     let app = harness::shared(&SERVER).await;
-    let account = app.open_account().await;
-    let path = format!("/v1/account/{}", account.id());
+    let purse = app.open_purse().await;
+    let path = format!("/v1/purse/{}", purse.id());
     let deposit = format!("{path}/deposit");
     for nth in 1..=100_u64 {
         let answer = app.post(&deposit, &json!({ "amount": 1 })).await.expect(200);
         let row = app.get_at(&path, answer.position()).await.expect(200);
         assert!(row.body["state"]["balance"].as_u64() >= Some(nth), "after deposit {nth}: {}", row.text);
-        let number = account.body["state"]["number"].as_str().unwrap();
-        let list = app.get_at(&client::query("/v1/account", &[("number", number)]), answer.position()).await;
+        let number = purse.body["state"]["number"].as_str().unwrap();
+        let list = app.get_at(&client::query("/v1/purse", &[("number", number)]), answer.position()).await;
         assert_eq!(list.expect(200).body["items"][0]["state"]["balance"], nth);
     }
 }
@@ -91,11 +91,11 @@ async fn a_position_that_is_not_reached_is_said() {
     let world = harness::World::new();
     let server = world.start(&[("WRIT_POSTGRES_POSITION_WAIT_MS", "300")]).await;
     let app = server.client();
-    let account = app.open_account().await;
-    let path = format!("/v1/account/{}", account.id());
-    let (place, _) = account.position().rsplit_once(':').unwrap();
+    let purse = app.open_purse().await;
+    let path = format!("/v1/purse/{}", purse.id());
+    let (place, _) = purse.position().rsplit_once(':').unwrap();
     app.get_at(&path, &format!("{place}:999999999")).await.problem(412, "position-not-reached");
-    app.get_at(&path, account.position()).await.expect(200);
+    app.get_at(&path, purse.position()).await.expect(200);
 }
 
 #[tokio::test]
@@ -140,16 +140,14 @@ async fn filters_compare_by_the_type_of_the_field() {
 #[tokio::test]
 async fn references_are_found_by_id_and_by_natural_key() {
     let app = harness::shared(&SERVER).await;
-    let account = app.open_account().await;
+    let purse = app.open_purse().await;
     let mut body = client::order();
-    body["account"] = account.body["id"].clone();
+    body["purse"] = purse.body["id"].clone();
     let order = app.post("/v1/order/place", &body).await.expect(201);
-    for account in [account.id(), account.body["state"]["number"].as_str().unwrap()] {
-        let page = app
-            .get_at(&client::query("/v1/order", &[("account", account)]), order.position())
-            .await
-            .expect(200);
-        assert_eq!(page.body["items"].as_array().unwrap().len(), 1, "{account}: {}", page.text);
+    for purse in [purse.id(), purse.body["state"]["number"].as_str().unwrap()] {
+        let page =
+            app.get_at(&client::query("/v1/order", &[("purse", purse)]), order.position()).await.expect(200);
+        assert_eq!(page.body["items"].as_array().unwrap().len(), 1, "{purse}: {}", page.text);
         assert_eq!(page.body["items"][0]["id"], order.id());
     }
 }
@@ -249,9 +247,9 @@ async fn a_query_that_cannot_be_is_refused_with_every_fault() {
 #[tokio::test]
 async fn an_unchanged_row_is_not_sent_again() {
     let app = harness::shared(&SERVER).await;
-    let account = app.open_account().await;
-    let path = format!("/v1/account/{}", account.id());
-    app.get_at(&path, account.position()).await.expect(200);
+    let purse = app.open_purse().await;
+    let path = format!("/v1/purse/{}", purse.id());
+    app.get_at(&path, purse.position()).await.expect(200);
     let request = app.request(reqwest::Method::GET, &path);
     let answer = client::send(client::with(request, &[("If-None-Match", "\"1\"")])).await.expect(304);
     assert_eq!(answer.text, "");
@@ -263,11 +261,11 @@ async fn a_list_shows_what_was_asked_for() {
     let order = app.place_order().await;
     let number = order.body["state"]["number"].as_str().unwrap();
     let parameters =
-        [("number", number), ("fields", "number,status"), ("expand", "account"), ("count", "true")];
+        [("number", number), ("fields", "number,status"), ("expand", "purse"), ("count", "true")];
     let list = app.get_at(&client::query("/v1/order", &parameters), order.position()).await.expect(200);
     let item = &list.body["items"][0];
     assert_eq!(item["state"], json!({ "number": number, "status": order.body["state"]["status"] }));
-    assert_eq!(item["expanded"]["account"]["id"], order.body["state"]["account"]);
+    assert_eq!(item["expanded"]["purse"]["id"], order.body["state"]["purse"]);
     assert_eq!(list.body["count"], json!({ "value": 1, "exact": true }));
 
     let one = format!("/v1/order/{}", order.id());

@@ -15,7 +15,7 @@ fields:
   deposits: { type: integer }
   total: { type: integer }
 on:
-  account.deposited: >
+  purse.deposited: >
     INSERT INTO turnover (reference, deposits, total) VALUES (coalesce(:reference, ''), 1, :amount)
     ON CONFLICT (reference) DO UPDATE SET deposits = turnover.deposits + 1, total = turnover.total + excluded.total
 ";
@@ -31,13 +31,13 @@ async fn send(app: &Client, lines: impl Iterator<Item = Value>) {
 
 fn open(n: usize) -> Value {
     let input = json!({ "number": format!("n{n}"), "owner": "Ada" });
-    json!({ "model": "account", "command": "open", "input": input, "idempotency_key": format!("open-{n}") })
+    json!({ "model": "purse", "command": "open", "input": input, "idempotency_key": format!("open-{n}") })
 }
 
 fn deposit(n: usize, round: usize) -> Value {
     let input = json!({ "amount": n + 1, "reference": format!("r{}", n % 7) });
     json!({
-        "model": "account", "command": "deposit", "id": format!("n{n}"), "input": input,
+        "model": "purse", "command": "deposit", "id": format!("n{n}"), "input": input,
         "idempotency_key": format!("deposit-{n}-{round}"),
     })
 }
@@ -48,12 +48,12 @@ async fn number(world: &World, sql: &str) -> i64 {
 }
 
 async fn rows(world: &World) -> [Vec<String>; 3] {
-    [world.rows("account").await, world.rows("turnover").await, world.rows("event_log").await]
+    [world.rows("purse").await, world.rows("turnover").await, world.rows("event_log").await]
 }
 
 /// All events are in all of them.
 async fn settled(world: &World, events: i64) {
-    let log = "SELECT count(*) FROM \"$schema\".event_log WHERE model = 'account'";
+    let log = "SELECT count(*) FROM \"$schema\".event_log WHERE model = 'purse'";
     eventually("all events are applied", async || (number(world, log).await == events).then_some(())).await;
     let behind = async || {
         let said = tool::run(world, PARTITIONS, &["projections", "--json"]).await.expect(0);
@@ -67,7 +67,7 @@ async fn settled(world: &World, events: i64) {
 async fn a_projection_is_built_anew_while_servers_come_and_go() {
     let world = World::with_models(&[models::FILES, &[("turnover.yaml", TURNOVER)]].concat());
     let run = async |arguments: &[&str]| tool::run(&world, PARTITIONS, arguments).await;
-    let early = run(&["rebuild", "account"]).await.expect(1);
+    let early = run(&["rebuild", "purse"]).await.expect(1);
     assert!(early.complaint().contains("no projection yet"), "{early:?}");
     let none = run(&["projections"]).await.expect(0);
     assert!(none.stdout.contains("No projections yet"), "{none:?}");
@@ -79,10 +79,10 @@ async fn a_projection_is_built_anew_while_servers_come_and_go() {
     settled(&world, 400).await;
     let before = rows(&world).await;
     let unknown = run(&["rebuild", "acount"]).await.expect(1);
-    assert!(unknown.complaint().contains("account, event_log"), "{unknown:?}");
+    assert!(unknown.complaint().contains("purse, event_log"), "{unknown:?}");
 
     let all = run(&["rebuild", "--all"]).await.expect(0);
-    for name in ["account", "event_log", "turnover"] {
+    for name in ["purse", "event_log", "turnover"] {
         assert!(all.stdout.contains(&format!("{name}: generation 2 is live")), "{all:?}");
     }
     assert_eq!(rows(&world).await, before);
@@ -90,24 +90,24 @@ async fn a_projection_is_built_anew_while_servers_come_and_go() {
     // A reader that takes its time keeps the build from taking the table's place.
     let mut reader: PgConnection = world.postgres().await;
     let mut reading = reader.begin().await.unwrap();
-    let sql = format!("SELECT count(*) FROM \"{}\".account", world.schema);
+    let sql = format!("SELECT count(*) FROM \"{}\".purse", world.schema);
     sqlx::query(AssertSqlSafe(sql)).execute(&mut *reading).await.unwrap();
-    let asked = run(&["rebuild", "account", "--detach"]).await.expect(0);
-    assert!(asked.stdout.contains("account: generation 3 is asked for"), "{asked:?}");
+    let asked = run(&["rebuild", "purse", "--detach"]).await.expect(0);
+    assert!(asked.stdout.contains("purse: generation 3 is asked for"), "{asked:?}");
     let building =
-        "SELECT applied FROM \"$schema\".writ_projections WHERE name = 'account' AND state = 'building'";
+        "SELECT applied FROM \"$schema\".writ_projections WHERE name = 'purse' AND state = 'building'";
     eventually("it has read all", async || (number(&world, building).await == 400).then_some(())).await;
     server.kill();
-    let places = "SELECT sum(next)::bigint FROM \"$schema\".writ_offsets WHERE projection = 'account' AND generation = 3";
+    let places = "SELECT sum(next)::bigint FROM \"$schema\".writ_offsets WHERE projection = 'purse' AND generation = 3";
     assert!(number(&world, places).await >= 400);
-    let waits = run(&["rebuild", "account", "--detach"]).await.expect(0);
+    let waits = run(&["rebuild", "purse", "--detach"]).await.expect(0);
     assert!(waits.stdout.contains("under way already"), "{waits:?}");
     let listed = run(&["projections"]).await.expect(0);
     assert!(listed.stdout.contains("building"), "{listed:?}");
 
     let server = world.start(&[]).await;
     let app = server.client();
-    let follow = run(&["rebuild", "account"]);
+    let follow = run(&["rebuild", "purse"]);
     let write = async {
         send(&app, (0..200).map(|n| deposit(n, 1))).await;
         eventually("it goes on where it was", async || (number(&world, building).await == 600).then_some(()))
@@ -116,7 +116,7 @@ async fn a_projection_is_built_anew_while_servers_come_and_go() {
     };
     let (followed, ()) = tokio::join!(follow, write);
     let followed = followed.expect(0);
-    assert!(followed.stdout.contains("account: generation 3 is live"), "{followed:?}");
+    assert!(followed.stdout.contains("purse: generation 3 is live"), "{followed:?}");
     settled(&world, 600).await;
     let after = rows(&world).await;
     assert_eq!(after[0].len(), 200);

@@ -42,10 +42,8 @@ async fn the_read_models_come_back_from_kafka_row_by_row() {
         if n % 2 == 0 {
             app.post(&format!("{path}/ship"), &json!({})).await.expect(200);
         }
-        let account = app.open_account().await;
-        app.post(&format!("/v1/account/{}/deposit", account.id()), &json!({ "amount": n + 1 }))
-            .await
-            .expect(200);
+        let purse = app.open_purse().await;
+        app.post(&format!("/v1/purse/{}/deposit", purse.id()), &json!({ "amount": n + 1 })).await.expect(200);
         let note = app
             .post("/v1/note/create", &json!({ "title": n.to_string(), "weight": "1.5" }))
             .await
@@ -53,16 +51,16 @@ async fn the_read_models_come_back_from_kafka_row_by_row() {
         if n % 3 == 0 {
             app.post(&format!("/v1/note/{}/delete?wait=projected", note.id()), &json!({})).await.expect(200);
         }
-        last = account.id().to_owned();
+        last = purse.id().to_owned();
     }
     // Each on every partition: once their last events are there, everything before them is.
     for _ in 0..16 {
         app.post("/v1/order/place?wait=projected", &harness::client::order()).await.expect(201);
-        let account = json!({ "number": unique("a"), "owner": "Ada" });
-        app.post("/v1/account/open?wait=projected", &account).await.expect(201);
+        let purse = json!({ "number": unique("a"), "owner": "Ada" });
+        app.post("/v1/purse/open?wait=projected", &purse).await.expect(201);
         app.post("/v1/note/create?wait=projected", &json!({ "title": "last" })).await.expect(201);
     }
-    let rows = async || [world.rows("account").await, world.rows("note").await, world.rows("order").await];
+    let rows = async || [world.rows("purse").await, world.rows("note").await, world.rows("order").await];
     let before = rows().await;
     // A deleted row stays, with its version, for those who create it again.
     assert_eq!(before.each_ref().map(Vec::len), [46, 46, 46]);
@@ -72,7 +70,7 @@ async fn the_read_models_come_back_from_kafka_row_by_row() {
     let server = world.start(&[]).await;
     let app = server.client();
     eventually("all rows are back", async || {
-        let page = app.try_get(&format!("/v1/account/{last}")).await?;
+        let page = app.try_get(&format!("/v1/purse/{last}")).await?;
         let complete = rows().await.each_ref().map(Vec::len) == before.each_ref().map(Vec::len);
         (page.status == 200 && complete).then_some(())
     })
@@ -89,7 +87,7 @@ async fn the_read_models_come_back_from_kafka_row_by_row() {
     assert_eq!(after, before);
 }
 
-/// What the clients of the storm have to show: per account, the key and amount of each deposit, and its answer.
+/// What the clients of the storm have to show: per purse, the key and amount of each deposit, and its answer.
 struct Deposit {
     key: String,
     amount: u64,
@@ -97,8 +95,8 @@ struct Deposit {
 }
 
 impl Deposit {
-    async fn send(&mut self, app: &Client, account: &str) {
-        let path = format!("/v1/account/{account}/deposit");
+    async fn send(&mut self, app: &Client, purse: &str) {
+        let path = format!("/v1/purse/{purse}/deposit");
         let body = json!({ "amount": self.amount, "reference": self.key });
         let answer = app.try_post(&path, &body, &self.key).await;
         self.answer = answer.filter(|answer| answer.status == 200);
@@ -107,22 +105,22 @@ impl Deposit {
 
 #[tokio::test]
 async fn a_killed_server_loses_no_command_and_does_none_twice() {
-    const ACCOUNTS: usize = 8;
+    const PURSES: usize = 8;
     const ROUNDS: [bool; 4] = [false, true, false, true];
     let App { mut server, world } = App::start().await;
-    let mut accounts = Vec::new();
-    for _ in 0..ACCOUNTS {
-        accounts.push((server.client().open_account().await.id().to_owned(), Vec::<Deposit>::new()));
+    let mut purses = Vec::new();
+    for _ in 0..PURSES {
+        purses.push((server.client().open_purse().await.id().to_owned(), Vec::<Deposit>::new()));
     }
     for (round, delete_data) in ROUNDS.into_iter().enumerate() {
         let app = server.client();
         let killed = tokio_util::sync::CancellationToken::new();
-        let storm = join_all(accounts.iter_mut().map(async |(account, deposits)| {
+        let storm = join_all(purses.iter_mut().map(async |(purse, deposits)| {
             while !killed.is_cancelled() {
                 let amount = deposits.len() as u64 + 1;
                 deposits.push(Deposit { key: unique("k"), amount, answer: None });
                 let deposit = deposits.last_mut().unwrap();
-                deposit.send(&app, account).await;
+                deposit.send(&app, purse).await;
             }
         }));
         let kill = async {
@@ -138,9 +136,9 @@ async fn a_killed_server_loses_no_command_and_does_none_twice() {
         server = world.start(&[]).await;
         // Those without an answer are sent again with their keys, as a client would.
         let app = server.client();
-        join_all(accounts.iter_mut().map(async |(account, deposits)| {
+        join_all(purses.iter_mut().map(async |(purse, deposits)| {
             for deposit in deposits.iter_mut().filter(|deposit| deposit.answer.is_none()) {
-                let path = format!("/v1/account/{account}/deposit");
+                let path = format!("/v1/purse/{purse}/deposit");
                 let body = json!({ "amount": deposit.amount, "reference": deposit.key });
                 deposit.answer = Some(persist(&app, &path, &body, &deposit.key).await.expect(200));
             }
@@ -148,27 +146,27 @@ async fn a_killed_server_loses_no_command_and_does_none_twice() {
         .await;
     }
 
-    assert_each_is_there_once(&world, &server.client(), &accounts, ROUNDS.len()).await;
+    assert_each_is_there_once(&world, &server.client(), &purses, ROUNDS.len()).await;
 }
 
 /// Two servers; the one that decides is stopped like a laptop that is closed, for longer than its session lasts. When it
 /// wakes up it still believes that the partitions are its own.
 #[tokio::test]
 async fn a_server_that_sleeps_through_its_session_does_no_harm() {
-    const ACCOUNTS: usize = 8;
+    const PURSES: usize = 8;
     let world = World::new();
     let sleeper = world.spawn("sleeper", &[]).await;
     sleeper.ready().await;
-    let mut accounts = Vec::new();
-    for _ in 0..ACCOUNTS {
-        accounts.push((sleeper.client().open_account().await.id().to_owned(), Vec::<Deposit>::new()));
+    let mut purses = Vec::new();
+    for _ in 0..PURSES {
+        purses.push((sleeper.client().open_purse().await.id().to_owned(), Vec::<Deposit>::new()));
     }
     let other = world.spawn("other", &[]).await;
     other.ready().await;
     let app = other.client();
     let over = tokio_util::sync::CancellationToken::new();
-    let storm = join_all(accounts.iter_mut().map(async |(account, deposits)| {
-        let path = format!("/v1/account/{account}/deposit");
+    let storm = join_all(purses.iter_mut().map(async |(purse, deposits)| {
+        let path = format!("/v1/purse/{purse}/deposit");
         while !over.is_cancelled() {
             let (key, amount) = (unique("k"), deposits.len() as u64 + 1);
             let body = json!({ "amount": amount, "reference": key });
@@ -179,7 +177,7 @@ async fn a_server_that_sleeps_through_its_session_does_no_harm() {
     let sleep = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         sleeper.signal("STOP");
-        // The group has found out when the other server has all partitions: it then has an answer for each account.
+        // The group has found out when the other server has all partitions: it then has an answer for each purse.
         let partitions = async || {
             let metrics = app.try_get("/metrics").await?;
             metrics.text.lines().find(|line| line.starts_with("writ_decider_partitions ")).map(str::to_owned)
@@ -199,23 +197,23 @@ async fn a_server_that_sleeps_through_its_session_does_no_harm() {
         over.cancel();
     };
     futures::future::join(storm, sleep).await;
-    assert_each_is_there_once(&world, &app, &accounts, 5).await;
+    assert_each_is_there_once(&world, &app, &purses, 5).await;
 }
 
 /// Every deposit has one event, the one that its answer told of; versions have neither gap nor repeat; the row is the sum.
 async fn assert_each_is_there_once(
     world: &World,
     app: &Client,
-    accounts: &[(String, Vec<Deposit>)],
+    purses: &[(String, Vec<Deposit>)],
     at_least: usize,
 ) {
     let mut events = BTreeMap::<String, Vec<kafka::Record>>::new();
-    for event in kafka::read(&world.topic("account")).await {
+    for event in kafka::read(&world.topic("purse")).await {
         events.entry(event.key.clone()).or_default().push(event);
     }
-    for (account, deposits) in accounts {
-        let events = &events[account.as_str()];
-        assert!(deposits.len() > at_least, "the storm of {account} was none");
+    for (purse, deposits) in purses {
+        let events = &events[purse.as_str()];
+        assert!(deposits.len() > at_least, "the storm of {purse} was none");
         let versions: Vec<_> = events.iter().map(kafka::Record::version).collect();
         assert_eq!(versions, (1..=deposits.len() as u64 + 1).collect::<Vec<_>>(), "no gap, no repeat");
 
@@ -223,7 +221,7 @@ async fn assert_each_is_there_once(
         for event in &events[1..] {
             let fields = event.fields().await;
             let reference = kafka::text(&fields["reference"]).unwrap().to_owned();
-            let position = format!("account:{}:{}", event.partition, event.offset);
+            let position = format!("purse:{}:{}", event.partition, event.offset);
             assert_eq!(references.insert(reference, (event.version(), position)), None, "done twice");
         }
         for deposit in deposits {
@@ -236,7 +234,7 @@ async fn assert_each_is_there_once(
             .iter()
             .map(|deposit| deposit.answer.as_ref().unwrap())
             .max_by_key(|answer| answer.version());
-        let row = app.get_at(&format!("/v1/account/{account}"), last.unwrap().position()).await.expect(200);
+        let row = app.get_at(&format!("/v1/purse/{purse}"), last.unwrap().position()).await.expect(200);
         assert_eq!(row.body["state"]["balance"], sum);
     }
 }
@@ -245,8 +243,8 @@ async fn assert_each_is_there_once(
 async fn a_server_that_is_asked_to_stop_finishes_what_it_began() {
     let App { server, world } = App::start().await;
     let app = server.client();
-    let account = app.open_account().await;
-    let path = format!("/v1/account/{}/deposit", account.id());
+    let purse = app.open_purse().await;
+    let path = format!("/v1/purse/{}/deposit", purse.id());
     let stopping = tokio_util::sync::CancellationToken::new();
     let storm = join_all((0..8).map(async |_| {
         let mut done = 0;
@@ -268,7 +266,7 @@ async fn a_server_that_is_asked_to_stop_finishes_what_it_began() {
     };
     let (done, status) = futures::future::join(storm, stop).await;
     assert_eq!(status.code(), Some(0));
-    let events = kafka::events_of(&world.topic("account"), account.id()).await;
+    let events = kafka::events_of(&world.topic("purse"), purse.id()).await;
     let done: usize = done.into_iter().sum();
     assert!(done > 0);
     assert!(events.len() > done, "{done} deposits were acknowledged, {} events are there", events.len());
@@ -393,14 +391,14 @@ async fn without_postgresql_commands_go_on_and_queries_say_503() {
     let world = World::new();
     let server = world.start(&[("WRIT_POSTGRES_URL", &url)]).await;
     let app = server.client();
-    let account = app.open_account().await;
-    let path = format!("/v1/account/{}", account.id());
-    app.get_at(&path, account.position()).await.expect(200);
+    let purse = app.open_purse().await;
+    let path = format!("/v1/purse/{}", purse.id());
+    app.get_at(&path, purse.position()).await.expect(200);
 
     postgres.close().await;
     let unavailable = app.get(&path).await.problem(503, "read-side-unavailable");
     assert!(unavailable.header("retry-after").parse::<u32>().is_ok());
-    app.get("/v1/account").await.problem(503, "read-side-unavailable");
+    app.get("/v1/purse").await.problem(503, "read-side-unavailable");
     let created = app.post("/v1/note/create", &json!({ "title": "a" })).await.expect(201);
     let mut last = None;
     for _ in 0..20 {
@@ -409,7 +407,7 @@ async fn without_postgresql_commands_go_on_and_queries_say_503() {
     wait_for_part(&app, "postgres", false).await;
     // A reference can't be looked up; the command is taken all the same.
     let mut order = harness::client::order();
-    order["account"] = account.body["id"].clone();
+    order["purse"] = purse.body["id"].clone();
     app.post("/v1/order/place", &order).await.expect(201);
 
     postgres.open().await;

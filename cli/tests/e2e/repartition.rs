@@ -11,7 +11,7 @@ const AFTER: i32 = 7;
 /// Some keys belong to the same partition of 3 and of 11, and to another one of 7: they go and come back.
 const LAST: i32 = 11;
 /// Several transactions of moved records.
-const ACCOUNTS: usize = 1500;
+const PURSES: usize = 1500;
 const MEMBERS: usize = 100;
 /// Its e-mails are reservations, which belong to partitions of their own.
 const MEMBER: &str = "\
@@ -34,12 +34,12 @@ async fn send(app: &Client, lines: Vec<Value>) -> Vec<Value> {
 
 fn open(n: usize) -> Value {
     let input = json!({ "number": format!("n{n}"), "owner": "Ada" });
-    json!({ "model": "account", "command": "open", "input": input, "idempotency_key": format!("open-{n}") })
+    json!({ "model": "purse", "command": "open", "input": input, "idempotency_key": format!("open-{n}") })
 }
 
 fn deposit(n: usize, amount: usize, key: &str) -> Value {
     json!({
-        "model": "account", "command": "deposit", "id": format!("n{n}"), "input": { "amount": amount },
+        "model": "purse", "command": "deposit", "id": format!("n{n}"), "input": { "amount": amount },
         "idempotency_key": format!("{key}-{n}"),
     })
 }
@@ -75,8 +75,8 @@ async fn a_repartition_that_was_killed_goes_on_and_changes_nothing() {
     };
     let server = start(&world, BEFORE).await;
     let app = server.client();
-    let opened = send(&app, (0..ACCOUNTS).map(open).collect()).await;
-    let first = send(&app, (0..ACCOUNTS).map(|n| deposit(n, n + 1, "first")).collect()).await;
+    let opened = send(&app, (0..PURSES).map(open).collect()).await;
+    let first = send(&app, (0..PURSES).map(|n| deposit(n, n + 1, "first")).collect()).await;
     assert!(opened.iter().all(|answer| answer["status"] == 201), "{opened:?}");
     assert!(first.iter().all(|answer| answer["status"] == 200));
     let members = send(&app, (0..MEMBERS).map(join).collect()).await;
@@ -90,7 +90,7 @@ async fn a_repartition_that_was_killed_goes_on_and_changes_nothing() {
     let undecided = deposit(0, 1, "undecided");
     let body = json!({ "amount": 1 });
     eventually("the api takes commands", async || {
-        let path = format!("/v1/account/{}/deposit?wait=accepted", opened[0]["id"].as_str().unwrap());
+        let path = format!("/v1/purse/{}/deposit?wait=accepted", opened[0]["id"].as_str().unwrap());
         let answer = api.client().try_post(&path, &body, "undecided-0").await?;
         (answer.status == 202).then_some(())
     })
@@ -134,7 +134,7 @@ async fn a_repartition_that_was_killed_goes_on_and_changes_nothing() {
         assert_eq!(digest(&done.stdout, begin), digest(&checked.stdout, "before:"), "{done:?}");
     }
     assert_eq!(kafka::partitions(&world.topic("commands")).await, AFTER);
-    assert_eq!(kafka::partitions(&world.topic("account")).await, BEFORE, "events stay where they are");
+    assert_eq!(kafka::partitions(&world.topic("purse")).await, BEFORE, "events stay where they are");
     let late = tool::refused_server(&world, BEFORE).await;
     assert!(late.complaint().contains("kafka.partitions = 7"), "{late:?}");
 
@@ -147,10 +147,10 @@ async fn a_repartition_that_was_killed_goes_on_and_changes_nothing() {
         }
         let server = start(&world, partitions).await;
         let app = server.client();
-        let repeats = send(&app, (0..ACCOUNTS).map(|n| deposit(n, n + 1, "first")).collect()).await;
+        let repeats = send(&app, (0..PURSES).map(|n| deposit(n, n + 1, "first")).collect()).await;
         assert_eq!(repeats, first, "a repeat gets its first outcome");
         let key = format!("round{round}");
-        let more = send(&app, (0..ACCOUNTS).map(|n| deposit(n, 1, &key)).collect()).await;
+        let more = send(&app, (0..PURSES).map(|n| deposit(n, 1, &key)).collect()).await;
         for (n, answer) in more.iter().enumerate() {
             let extra = usize::from(n == 0);
             assert_eq!(answer["version"], 3 + round + extra, "{answer}");
@@ -180,10 +180,10 @@ async fn a_repartition_that_was_killed_goes_on_and_changes_nothing() {
         assert!(server.terminate().await.success());
     }
     let mut versions: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for event in kafka::read(&world.topic("account")).await {
+    for event in kafka::read(&world.topic("purse")).await {
         versions.entry(event.key.clone()).or_default().push(event.version());
     }
-    assert_eq!(versions.len(), ACCOUNTS);
+    assert_eq!(versions.len(), PURSES);
     for (id, versions) in &versions {
         let count = if *id == opened[0]["id"].as_str().unwrap() { 5 } else { 4 };
         assert_eq!(*versions, (1..=count).collect::<Vec<u64>>(), "{id}");

@@ -12,7 +12,7 @@ use crate::harness::{Client, World, eventually, unique, world};
 /// Enough to take longer than the session timeout of 6 s, so a member that sends no heartbeats meanwhile is thrown out.
 const STATES: u64 = 600_000;
 
-/// States of accounts as a decider leaves them.
+/// States of purses as a decider leaves them.
 fn fill(topic: &str) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", world::brokers())
@@ -22,7 +22,7 @@ fn fill(topic: &str) {
         .create()
         .unwrap();
     for number in 0..STATES {
-        let key = format!("account/{}", uuid::Uuid::now_v7());
+        let key = format!("purse/{}", uuid::Uuid::now_v7());
         let value = json!({
             "version": 1, "deleted": false, "created_at": 1_750_000_000_000_i64, "updated_at": 1_750_000_000_000_i64,
             "fields": { "number": number.to_string(), "owner": "x".repeat(200), "balance": 0, "status": "open" },
@@ -91,6 +91,6 @@ async fn a_long_take_over_tells_its_progress_keeps_its_membership_and_can_be_sto
     assert!(value("writ_decider_restored_records_total") >= STATES as f64);
     assert!(value("writ_decider_restored_records_total") < STATES as f64 * 1.5);
     assert_eq!(value("writ_decider_sessions_failed_total"), 0.0);
-    let account = json!({ "number": unique("a"), "owner": "Ada" });
-    app.post("/v1/account/open", &account).await.expect(201);
+    let purse = json!({ "number": unique("a"), "owner": "Ada" });
+    app.post("/v1/purse/open", &purse).await.expect(201);
 }

@@ -2,7 +2,8 @@
 
 use rdkafka::message::{Header, OwnedHeaders};
 use uuid::Uuid;
-use writ_model::{Decision, Model, Rejection, State, Timestamp, evolve, value};
+use writ_model::access::{Visible, visible};
+use writ_model::{Decision, Model, Object, Rejection, State, Timestamp, evolve, value};
 use writ_producers::envelope::{CommandRecord, EventSummary, frame, header};
 use writ_producers::limits::check_decision;
 use writ_producers::registry::SchemaIds;
@@ -43,17 +44,19 @@ impl Event {
             .encode(&decision.fields, &mut value)
             .map_err(|error| Rejection::Failed { detail: error.to_string() })?;
         let state = evolve(model, state, event, &decision.fields, now);
-        // One event per command, so its id can be derived from the command's: a decision can be repeated exactly.
+        let recorded = value::object_to_json(&decision.fields);
+        let bytes = check_decision(&value, &recorded, &state.to_json(model))
+            .map_err(|error| Rejection::Failed { detail: error.to_string() })?;
+        let caller = Caller::of(model, event, command, &state, now);
         let summary = EventSummary {
+            // One event per command, so its id can be derived from the command's: a decision can be repeated exactly.
             id: Uuid::new_v5(&command.id, command.aggregate.as_bytes()),
             type_name: event.type_name.clone(),
             version: state.version,
             time: now.to_string(),
-            data: value::object_to_json(&decision.fields),
+            data: caller.reads(&decision.fields),
         };
-        let public_state = if state.deleted { serde_json::Value::Null } else { state.public_json() };
-        let bytes = check_decision(&value, &summary.data, &state.to_json(model))
-            .map_err(|error| Rejection::Failed { detail: error.to_string() })?;
+        let public_state = if state.deleted { serde_json::Value::Null } else { caller.reads(&state.fields) };
         let event = Event {
             topic: topics.events(&model.name),
             model: model.name.clone(),
@@ -67,6 +70,34 @@ impl Event {
             bytes,
         };
         Ok((event, state))
+    }
+}
+
+/// Who sent a command, as far as the answer shows them what came of it. Who may send a command need not be one who may read.
+struct Caller<'a> {
+    visible: Visible,
+    may_read: bool,
+    event: &'a writ_model::Event,
+}
+
+impl<'a> Caller<'a> {
+    fn of(
+        model: &Model,
+        event: &'a writ_model::Event,
+        command: &CommandRecord,
+        state: &State,
+        now: Timestamp,
+    ) -> Caller<'a> {
+        let visible = visible(model, &command.actor, now);
+        Caller { may_read: visible.rows.holds(command.aggregate, &state.fields), visible, event }
+    }
+
+    /// What is left of the fields of the state or of the event.
+    fn reads(&self, fields: &Object) -> serde_json::Value {
+        let is_secret = |name: &str| self.event.fields.get(name).is_some_and(|field| field.secret);
+        let seen = |name: &str| self.may_read && self.visible.shows(name) && !is_secret(name);
+        let seen = fields.iter().filter(|(name, _)| seen(name));
+        serde_json::Value::Object(seen.map(|(name, value)| (name.clone(), value.to_json())).collect())
     }
 }
 

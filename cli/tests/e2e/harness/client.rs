@@ -62,10 +62,10 @@ impl Client {
         send(self.request(Method::POST, path).header("Content-Type", content_type).body(body)).await
     }
 
-    /// Opens an account with a number of its own. The answer is a success.
-    pub(crate) async fn open_account(&self) -> Answer {
+    /// Opens a purse with a number of its own. The answer is a success.
+    pub(crate) async fn open_purse(&self) -> Answer {
         let body = json!({ "number": unique("a"), "owner": "Ada" });
-        self.post("/v1/account/open", &body).await.expect(201)
+        self.post("/v1/purse/open", &body).await.expect(201)
     }
 
     /// Places an order with a number of its own. The answer is a success.

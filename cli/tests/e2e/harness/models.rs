@@ -5,7 +5,7 @@ pub(crate) const APP: &str = "test";
 
 /// File name and text.
 pub(crate) const FILES: &[(&str, &str)] = &[
-    ("account.yaml", ACCOUNT),
+    ("purse.yaml", PURSE),
     ("member.yaml", MEMBER),
     ("note.yaml", NOTE),
     ("order.yaml", ORDER),
@@ -13,8 +13,8 @@ pub(crate) const FILES: &[(&str, &str)] = &[
 ];
 
 /// Arithmetic over the state, guards that read it, a natural key.
-const ACCOUNT: &str = "\
-model: account
+const PURSE: &str = "\
+model: purse
 fields:
   number: { type: text, key: true, min_length: 1, max_length: 40 }
   owner: { type: text, min_length: 1, max_length: 50 }
@@ -32,7 +32,7 @@ commands:
       reference: { type: text, max_length: 60, optional: true }
     require:
       - that: state.status == 'open'
-        else: The account is closed.
+        else: The purse is closed.
     set: { balance: state.balance + input.amount }
     emits: deposited
   withdraw:
@@ -89,7 +89,7 @@ const ORDER: &str = "\
 model: order
 fields:
   number: { type: text, key: true, min_length: 1, max_length: 40 }
-  account: { type: ref, to: account, optional: true }
+  purse: { type: ref, to: purse, optional: true }
   status: { type: enum, values: [placed, paid, shipped, cancelled] }
   lines:
     type: list
@@ -102,7 +102,7 @@ fields:
 commands:
   place:
     creates: true
-    input: [number, account, lines]
+    input: [number, purse, lines]
     require:
       - that: size(input.lines) > 0
         else: An order needs at least one line.
