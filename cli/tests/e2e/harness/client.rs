@@ -11,17 +11,27 @@ use super::unique;
 pub(crate) struct Client {
     http: reqwest::Client,
     base: String,
+    token: Option<String>,
 }
 
 impl Client {
     pub(crate) fn new(base: &str) -> Client {
         let http = reqwest::Client::builder().timeout(REQUEST_LIMIT).no_proxy().build().unwrap();
-        Client { http, base: base.to_owned() }
+        Client { http, base: base.to_owned(), token: None }
+    }
+
+    /// The same, with an access token or API key in every request.
+    pub(crate) fn with_token(&self, token: &str) -> Client {
+        Client { token: Some(token.to_owned()), ..self.clone() }
     }
 
     /// A request that the caller completes.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base))
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -46,6 +46,7 @@ fn command(world: &World, partitions: i32, arguments: &[&str]) -> Command {
         .env("WRIT_REGISTRY_URL", world::registry_url())
         .env("WRIT_POSTGRES_URL", world::postgres_url())
         .env("WRIT_POSTGRES_SCHEMA", &world.schema)
+        .env("WRIT_IDENTITY_KEYS", world.folder().join("keys"))
         .stdin(Stdio::null());
     let mut command = Command::from(command);
     command.kill_on_drop(true);
