@@ -46,43 +46,51 @@ impl Limit {
 }
 
 /// One bucket: what is limited, and for whom.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Bucket {
     limit: Limit,
-    /// A hash, since addresses and login names are personal data.
-    subject: String,
-    loopback: bool,
+    /// An id or login name.
+    name: String,
+    address: Option<IpAddr>,
+}
+
+/// Without the subject, which is personal data.
+impl std::fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bucket").field("limit", &self.limit).finish_non_exhaustive()
+    }
 }
 
 impl Bucket {
-    fn of(limit: Limit, subject: &[&[u8]]) -> Bucket {
-        Bucket { limit, subject: hashed(subject), loopback: false }
-    }
-
     /// Requests of an address; of IPv6 a /64 counts as one, since a client has that many.
     pub fn address(address: IpAddr) -> Bucket {
-        let loopback = address.is_loopback();
-        Bucket { loopback, ..Bucket::of(Limit::Address, &[network(address).as_bytes()]) }
+        Bucket { limit: Limit::Address, name: String::new(), address: Some(address) }
     }
 
     /// Requests of an account, by its id.
     pub fn account(id: &str) -> Bucket {
-        Bucket::of(Limit::Account, &[id.as_bytes()])
+        Bucket { limit: Limit::Account, name: id.to_owned(), address: None }
     }
 
     /// Requests with an API key, by the key's id, not its secret.
     pub fn key(id: &str) -> Bucket {
-        Bucket::of(Limit::Key, &[id.as_bytes()])
+        Bucket { limit: Limit::Key, name: id.to_owned(), address: None }
     }
 
     /// Attempts to sign in from an address.
     pub fn sign_in_address(address: IpAddr) -> Bucket {
-        Bucket::of(Limit::SignInAddress, &[network(address).as_bytes()])
+        Bucket { limit: Limit::SignInAddress, name: String::new(), address: Some(address) }
     }
 
     /// Attempts to sign in to an account (its login name, in one spelling) from an address.
     pub fn sign_in_account(login: &str, address: IpAddr) -> Bucket {
-        Bucket::of(Limit::SignInAccount, &[login.as_bytes(), network(address).as_bytes()])
+        Bucket { limit: Limit::SignInAccount, name: login.to_owned(), address: Some(address) }
+    }
+
+    /// For keys in Redis: a hash.
+    fn subject(&self) -> String {
+        let network = self.address.map(network).unwrap_or_default();
+        hashed(&[self.name.as_bytes(), network.as_bytes()])
     }
 }
 
@@ -212,9 +220,10 @@ impl Shared {
             Limit::SignInAddress => self.options.sign_in_address,
             Limit::SignInAccount => self.options.sign_in_account,
         };
-        let off = rate.is_off() || (bucket.loopback && !self.options.loopback);
-        let key = || format!("{}:limit:{}:{}", self.prefix, bucket.limit.name(), bucket.subject);
-        (!off).then(|| (bucket.limit, key(), rate))
+        let local = bucket.address.is_some_and(|address| address.to_canonical().is_loopback());
+        let uncounted = bucket.limit == Limit::Address && local && !self.options.loopback;
+        let key = || format!("{}:limit:{}:{}", self.prefix, bucket.limit.name(), bucket.subject());
+        (!rate.is_off() && !uncounted).then(|| (bucket.limit, key(), rate))
     }
 
     async fn ask_redis(&self, asked: &[(Limit, String, Rate)]) -> Option<Vec<u64>> {

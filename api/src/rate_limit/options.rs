@@ -18,7 +18,7 @@ pub struct Options {
     pub loopback: bool,
     /// Requests of one address (IPv6: one /64), whoever sends them.
     pub address: Rate,
-    /// Requests of one account.
+    /// Requests of one account, those with its API keys too.
     pub account: Rate,
     /// Requests with one API key.
     pub key: Rate,
@@ -56,7 +56,7 @@ impl Default for Options {
             local_buckets: 50_000,
             loopback: false,
             address: Rate::new(60_000, 6_000),
-            account: Rate::new(6_000, 600),
+            account: Rate::new(60_000, 6_000),
             key: Rate::new(60_000, 6_000),
             sign_in_address: Rate::new(30, 30),
             sign_in_account: Rate::new(10, 10),

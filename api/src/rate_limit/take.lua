@@ -13,7 +13,7 @@ end
 if granted then
     for i, key in ipairs(KEYS) do
         local debt = debts[i] + ARGV[2 * i - 1]
-        -- %.0f: as text, a number of this size would lose digits.
+        -- %.0f: all digits, however a server writes numbers.
         redis.call('SET', key, string.format('%.0f', now + debt), 'PX', math.ceil(debt / 1000))
     end
 end

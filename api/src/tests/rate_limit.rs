@@ -114,7 +114,7 @@ async fn a_redis_that_hangs_is_waited_for_once() {
     // It takes connections and never answers.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}", silent.local_addr().unwrap());
-    let options = rate_limit::Options { redis_timeout_ms: 300, account: rate(100), ..limits() };
+    let options = rate_limit::Options { redis_timeout_ms: 300, account: rate(100_000), ..limits() };
     let limiter = RateLimiter::new(&options, &url, "writ").unwrap();
     let ask = || async { passed(&limiter.take(&[Bucket::account("a")]).await) };
     let started = Instant::now();
@@ -125,6 +125,22 @@ async fn a_redis_that_hangs_is_waited_for_once() {
         assert!(ask().await);
     }
     assert!(started.elapsed() < Duration::from_millis(300), "{:?}", started.elapsed());
+    // When it is time to look again, one of many looks for all.
+    let limit = Instant::now() + Duration::from_secs(20);
+    loop {
+        let many = futures::future::join_all((0..20).map(async |_| {
+            let started = Instant::now();
+            assert!(ask().await);
+            started.elapsed()
+        }));
+        let waited = many.await.into_iter().filter(|time| *time >= Duration::from_millis(300)).count();
+        assert!(waited <= 1, "{waited} of 20 waited");
+        if waited == 1 {
+            return;
+        }
+        assert!(Instant::now() < limit, "it is looked at again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::rate_limit::{Options, RateLimiter};
+use crate::rate_limit::{Bucket, Options, Rate, RateLimiter};
 use crate::sign_in_guard::{Attempt, Schedule, SignInGuard};
 
 const OWNER: &str = "anna@example.com";
@@ -144,16 +144,25 @@ async fn the_delay_ends_and_grows_with_the_next_failure() {
 #[tokio::test]
 async fn redis_has_neither_names_nor_addresses_and_forgets() {
     let prefix = format!("test-{}", Uuid::new_v4().simple());
-    let options = Options { redis_timeout_ms: 5_000, ..Options::default() };
+    // One a minute: the keys last as long as it takes to look at them.
+    let rate = Rate { per_minute: 1, burst: 5 };
+    let options = Options {
+        redis_timeout_ms: 5_000,
+        sign_in_address: rate,
+        sign_in_account: rate,
+        ..Options::default()
+    };
     let limiter = RateLimiter::new(&options, &variable("WRIT_REDIS_URL"), &prefix).unwrap();
     let guard = SignInGuard::with(&limiter, slow());
     guard.check(OWNER, address(1)).await;
     guard.check(OWNER, address(2)).await;
     guard.succeeded(OWNER, address(2)).await;
     guard.check(OWNER, address(2)).await;
+    let buckets = [Bucket::sign_in_account(OWNER, address(1)), Bucket::sign_in_address(address(1))];
+    assert_eq!(limiter.take(&buckets).await.refused(), None);
     let mut redis = redis::Client::open(variable("WRIT_REDIS_URL")).unwrap();
     let keys: Vec<String> = redis::cmd("KEYS").arg(format!("{prefix}:*")).query(&mut redis).unwrap();
-    assert_eq!(keys.len(), 3, "{keys:?}");
+    assert_eq!(keys.len(), 5, "{keys:?}");
     for key in keys {
         assert!(!key.contains("anna") && !key.contains("192.0"), "{key}");
         let seconds: i64 = redis::cmd("TTL").arg(&key).query(&mut redis).unwrap();
