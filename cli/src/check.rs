@@ -1,5 +1,5 @@
-//! `writ check`: every error of every model file, with its place and what would be right. With `--against` also what the
-//! events in Kafka and their readers wouldn't bear.
+//! `writ check`: every error of every model file, with its place and what would be right; and warnings of what is right by the
+//! language and probably not meant. With `--against` also what the events in Kafka and their readers wouldn't bear.
 
 mod against;
 mod finding;
@@ -14,7 +14,7 @@ use writ_model::Models;
 use writ_model::compatibility;
 use writ_model::diagnostic::Diagnostic;
 
-use self::finding::{Finding, Place};
+use self::finding::{Finding, Place, Severity};
 use crate::model_files::{self, ModelFiles};
 use crate::{Failure, config};
 
@@ -30,7 +30,8 @@ pub(crate) struct Flags {
     /// out.
     #[arg(long, value_name = "URL", num_args = 0..=1)]
     against: Option<Option<String>>,
-    /// How findings are printed. `short`: `file:line:column: message`; `json`: one object per line.
+    /// How findings are printed. `short`: `file:line:column: message`, with `warning:` before that of a warning; `json`: one
+    /// object per line.
     #[arg(long, value_enum, default_value_t = Format::Pretty)]
     format: Format,
 }
@@ -66,7 +67,7 @@ pub(crate) struct Incompatible {
     changes: usize,
 }
 
-/// Prints every finding. Exit code 1 if there is one.
+/// Prints every finding. Exit code 1 if there is an error.
 pub(crate) fn run(file: Option<&Path>, flags: &Flags) -> Result<ExitCode, Failure> {
     if flags.schema {
         println!("{:#}", writ_model::json_schema::of_language());
@@ -75,15 +76,21 @@ pub(crate) fn run(file: Option<&Path>, flags: &Flags) -> Result<ExitCode, Failur
     let config = config::load(file, Vec::new())?.config;
     let folder = flags.folder.as_ref().unwrap_or(&config.models);
     let files = model_files::read(folder).map_err(Failure::usage)?;
-    let (result, findings) = check(&config.app, folder, &files);
-    print(flags.format, &findings)?;
-    let Some(models) = result else {
-        if matches!(flags.format, Format::Pretty) {
-            let files = count(files.sources.len() + files.unreadable.len(), "file");
-            println!("{files}, {}.", count(findings.len(), "error"));
+    let models = match check(&config.app, folder, &files) {
+        Ok(models) => models,
+        Err(errors) => {
+            print(flags.format, &errors)?;
+            if matches!(flags.format, Format::Pretty) {
+                let files = count(files.sources.len() + files.unreadable.len(), "file");
+                println!("{files}, {}.", count(errors.len(), "error"));
+            }
+            return Ok(ExitCode::FAILURE);
         }
-        return Ok(ExitCode::FAILURE);
     };
+    let warnings = models.warnings.iter().cloned();
+    let warnings: Vec<_> =
+        warnings.map(|warning| placed(folder, &files, Severity::Warning, warning)).collect();
+    print(flags.format, &warnings)?;
     if matches!(flags.format, Format::Pretty) {
         let names: Vec<_> = models.models.keys().map(String::as_str).collect();
         let files = count(files.sources.len(), "file");
@@ -92,7 +99,15 @@ pub(crate) fn run(file: Option<&Path>, flags: &Flags) -> Result<ExitCode, Failur
             0 => String::new(),
             several => format!("; {}: {}", count(several, "projection"), projections.join(", ")),
         };
-        println!("{files}, {}: {}{more}. No errors.", count(names.len(), "model"), names.join(", "));
+        let warnings = match warnings.len() {
+            0 => String::new(),
+            several => format!(", {} (shown above)", count(several, "warning")),
+        };
+        println!(
+            "{files}, {}: {}{more}. No errors{warnings}.",
+            count(names.len(), "model"),
+            names.join(", ")
+        );
     }
     let Some(url) = &flags.against else { return Ok(ExitCode::SUCCESS) };
     let comparison = against::compare(&config, url.as_deref(), &models)?;
@@ -117,14 +132,14 @@ fn print(format: Format, findings: &[Finding<'_>]) -> Result<(), Failure> {
 /// The models of `folder` for a server, with their files; what is wrong with them goes to standard error.
 pub(crate) fn load(app: &str, folder: &Path) -> Result<(Models, ModelFiles), Failure> {
     let files = model_files::read(folder).map_err(Failure::usage)?;
-    let (result, findings) = check(app, folder, &files);
-    match result {
-        Some(models) => Ok((models, files)),
-        None => {
-            show(&findings);
-            Err(Failure::failed(Invalid { folder: folder.to_owned(), errors: findings.len() }))
+    let errors = match check(app, folder, &files) {
+        Ok(models) => return Ok((models, files)),
+        Err(errors) => {
+            show(&errors);
+            errors.len()
         }
-    }
+    };
+    Err(Failure::failed(Invalid { folder: folder.to_owned(), errors }))
 }
 
 /// What a server says that finds events in Kafka which its models can't read; the findings go to standard error.
@@ -143,13 +158,14 @@ fn internal(error: serde_json::Error) -> Failure {
     Failure::failed(MietteDiagnostic::new(format!("a finding can't be written as JSON: {error}")))
 }
 
-/// `None` and at least one finding, or the models and none.
-fn check<'a>(app: &str, folder: &Path, files: &'a ModelFiles) -> (Option<Models>, Vec<Finding<'a>>) {
+/// Errors: all of them, at least one.
+fn check<'a>(app: &str, folder: &Path, files: &'a ModelFiles) -> Result<Models, Vec<Finding<'a>>> {
     let mut findings: Vec<_> = files
         .unreadable
         .iter()
         .map(|file| Finding {
             path: path(folder, &file.name),
+            severity: Severity::Error,
             message: file.message.clone(),
             hint: Some(file.hint.to_owned()),
             place: None,
@@ -158,17 +174,19 @@ fn check<'a>(app: &str, folder: &Path, files: &'a ModelFiles) -> (Option<Models>
     if files.sources.is_empty() && findings.is_empty() {
         findings.push(Finding {
             path: folder.display().to_string(),
+            severity: Severity::Error,
             message: "there is no model file".into(),
             hint: Some("A model is a file whose name ends in .yaml or .yml.".into()),
             place: None,
         });
     }
     match models::check(app, &files.sources) {
-        Ok(models) if findings.is_empty() => (Some(models), findings),
-        Ok(_) => (None, findings),
+        Ok(models) if findings.is_empty() => Ok(models),
+        Ok(_) => Err(findings),
         Err(diagnostics) => {
-            findings.extend(diagnostics.into_iter().map(|diagnostic| placed(folder, files, diagnostic)));
-            (None, findings)
+            let placed = |diagnostic| placed(folder, files, Severity::Error, diagnostic);
+            findings.extend(diagnostics.into_iter().map(placed));
+            Err(findings)
         }
     }
 }
@@ -179,10 +197,16 @@ fn path(folder: &Path, name: &str) -> String {
     path.display().to_string()
 }
 
-fn placed<'a>(folder: &Path, files: &'a ModelFiles, diagnostic: Diagnostic) -> Finding<'a> {
+fn placed<'a>(
+    folder: &Path,
+    files: &'a ModelFiles,
+    severity: Severity,
+    diagnostic: Diagnostic,
+) -> Finding<'a> {
     let source = files.sources.iter().find(|source| source.name == diagnostic.file);
     Finding {
         path: path(folder, &diagnostic.file),
+        severity,
         place: source.map(|source| Place::new(&source.text, diagnostic.span)),
         message: diagnostic.message,
         hint: diagnostic.hint,
@@ -190,7 +214,8 @@ fn placed<'a>(folder: &Path, files: &'a ModelFiles, diagnostic: Diagnostic) -> F
 }
 
 fn located<'a>(folder: &Path, files: &'a ModelFiles, found: &[compatibility::Finding]) -> Vec<Finding<'a>> {
-    found.iter().map(|finding| placed(folder, files, finding.diagnostic(&files.sources))).collect()
+    let diagnostics = found.iter().map(|finding| finding.diagnostic(&files.sources));
+    diagnostics.map(|diagnostic| placed(folder, files, Severity::Error, diagnostic)).collect()
 }
 
 fn count(number: usize, noun: &str) -> String {

@@ -50,7 +50,7 @@ fn all(models: &Models) -> Json {
     let order = json!({ "type": "string", "enum": ["time", "-time"], "default": "-time" });
     parameters.push(parameter("sort", "The earliest or the latest first.", order));
     parameters.extend(page());
-    list("list_events", "history", "Events of all models", &parameters)
+    list("list_events", "history", "Events of all that you may read", &parameters)
 }
 
 fn of_one(model: &Model) -> Json {
@@ -142,10 +142,10 @@ pub(super) fn add_schemas(schemas: &mut Map<String, Json>) {
             "correlation_id": optional,
             "causation_id": optional,
             "position": { "type": "string", "description": "Where it stands: a `Writ-Position`." },
-            "data": { "description": "The recorded fields, under today's names." },
+            "data": { "description": "The recorded fields that you may see, under today's names." },
             "unreadable": {
                 "type": "string",
-                "description": "Why today's declarations can't read it; `data` is then as it was kept."
+                "description": "Why today's declarations can't read it; `data` is then as it was kept, or null if fields may be hidden from you."
             },
             "passed_over": {
                 "type": "string", "enum": ["duplicate", "hole"],

@@ -117,7 +117,7 @@ fn count() -> Json {
         "required": ["value", "exact"],
         "properties": {
             "value": { "type": "integer", "format": "int64", "minimum": 0 },
-            "exact": { "type": "boolean", "description": "Counted; from 10,000 on it is PostgreSQL's estimate." }
+            "exact": { "type": "boolean", "description": "Counted; from 10,000 on it is PostgreSQL's estimate, or 10,000 for who may read only some of the rows." }
         }
     })
 }
@@ -132,8 +132,8 @@ fn states() -> Json {
     json!({
         "operationId": "list_projections",
         "tags": ["projections"],
-        "summary": "Models, the event log and SQL projections: which follow the events, are being built, or have stopped",
-        "responses": responses([("200", success("All of them.", &[], &schema))], &problems),
+        "summary": "What you may read of models, the event log and SQL projections: which follow the events, are being built, or have stopped",
+        "responses": responses([("200", success("All of which you may read something.", &[], &schema))], &problems),
     })
 }
 

@@ -5,11 +5,22 @@ use std::ops::Range;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use serde::Serialize;
 
+/// What a finding means for those who start the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Severity {
+    /// It doesn't start with these files.
+    Error,
+    /// It starts, and does what is probably not meant.
+    Warning,
+}
+
 /// One finding, with what is needed to show it.
 #[derive(Debug)]
 pub(super) struct Finding<'a> {
     /// The path as the user would open it.
     pub(super) path: String,
+    pub(super) severity: Severity,
     pub(super) message: String,
     pub(super) hint: Option<String>,
     /// Absent for what couldn't be read.
@@ -47,6 +58,7 @@ impl<'a> Place<'a> {
 
 #[derive(Serialize)]
 pub(super) struct Json<'a> {
+    severity: Severity,
     file: &'a str,
     line: usize,
     column: usize,
@@ -65,7 +77,11 @@ impl Finding<'_> {
     pub(super) fn short(&self) -> String {
         let (line, column) = self.start();
         let hint = self.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-        format!("{}:{line}:{column}: {}{hint}", self.path, self.message)
+        let severity = match self.severity {
+            Severity::Error => "",
+            Severity::Warning => "warning: ",
+        };
+        format!("{}:{line}:{column}: {severity}{}{hint}", self.path, self.message)
     }
 
     pub(super) fn to_json(&self) -> Json<'_> {
@@ -73,6 +89,7 @@ impl Finding<'_> {
         let (end_line, end_column) =
             self.place.as_ref().map_or((1, 1), |place| place.line_and_column(place.span.end));
         Json {
+            severity: self.severity,
             file: &self.path,
             line,
             column,
@@ -89,6 +106,10 @@ impl Finding<'_> {
             None => format!("{}: {}", self.path, self.message),
         });
         diagnostic.help.clone_from(&self.hint);
+        diagnostic.severity = Some(match self.severity {
+            Severity::Error => miette::Severity::Error,
+            Severity::Warning => miette::Severity::Warning,
+        });
         let report = match &self.place {
             Some(place) => {
                 diagnostic.labels = Some(vec![LabeledSpan::underline(place.span.clone())]);
@@ -119,6 +140,7 @@ mod tests {
     fn finding(span: Range<usize>) -> Finding<'static> {
         Finding {
             path: "models/order.yaml".into(),
+            severity: Severity::Error,
             message: "`txt` is no type".into(),
             hint: Some("Did you mean `text`?".into()),
             place: Some(Place::new(TEXT, span)),
@@ -132,6 +154,18 @@ mod tests {
         assert_eq!(finding.short(), "models/order.yaml:3:18: `txt` is no type (Did you mean `text`?)");
         let json = finding.to_json();
         assert_eq!((json.line, json.column, json.end_line, json.end_column), (3, 18, 3, 21));
+    }
+
+    #[test]
+    fn a_warning_says_that_it_is_one() {
+        let error = finding(0..5);
+        let json =
+            |finding: &Finding<'_>| serde_json::to_value(finding.to_json()).unwrap()["severity"].clone();
+        assert_eq!(json(&error), "error");
+        let warning = Finding { severity: Severity::Warning, ..error };
+        assert_eq!(json(&warning), "warning");
+        assert!(warning.short().starts_with("models/order.yaml:1:1: warning: `txt`"), "{}", warning.short());
+        assert_ne!(warning.pretty(false), finding(0..5).pretty(false));
     }
 
     #[test]

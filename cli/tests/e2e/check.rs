@@ -101,9 +101,32 @@ fn every_error_of_every_file_is_shown_with_its_place() {
         stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(findings.len(), text.lines().count());
     assert!(
-        findings.iter().any(|finding| finding["line"] == 3 && finding["hint"].is_string()),
+        findings.iter().any(|finding| {
+            finding["line"] == 3 && finding["hint"].is_string() && finding["severity"] == "error"
+        }),
         "{findings:?}"
     );
+}
+
+#[test]
+fn what_is_probably_not_meant_is_shown_and_is_no_error() {
+    let page = "model: page\nfields: { title: text }\ncrud: [create]\nallow:\n  create: actor.id != null\n  read: 'true'\n";
+    let folder = folder(&[("page.yaml", page.as_bytes())]);
+    let check = |format: &[&str]| {
+        let output = run(folder.path(), &[&["check", "."], format].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let pretty = check(&[]);
+    for part in ["page.yaml:6:", "read: 'true'", "`read` is open to everyone", "actor.id != null"] {
+        assert!(pretty.contains(part), "{part} in\n{pretty}");
+    }
+    assert!(pretty.ends_with("1 file, 1 model: page. No errors, 1 warning (shown above).\n"), "{pretty}");
+    let short = check(&["--format", "short"]);
+    assert!(short.starts_with("./page.yaml:6:9: warning: `read` is open to everyone"), "{short}");
+    let json: Value = serde_json::from_str(&check(&["--format", "json"])).unwrap();
+    assert_eq!((&json["severity"], &json["line"]), (&"warning".into(), &6.into()));
+    assert!(json["hint"].is_string());
 }
 
 #[test]

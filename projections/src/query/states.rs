@@ -49,8 +49,8 @@ pub struct Status {
 
 impl Queries {
     /// Every projection of which the reader may read something, by name and generation; the event log, if there is any. What no
-    /// declaration speaks of, and why something has stopped, is for those who may do everything: PostgreSQL's words may quote
-    /// a value. None before a projector has run for the first time.
+    /// declaration speaks of, why something has stopped, and how many events there are is for those who may do everything:
+    /// PostgreSQL's words may quote a value. None before a projector has run for the first time.
     pub async fn states(&self, models: &Models, reader: Reader<'_>) -> Result<Vec<Status>, Error> {
         let sql = format!(
             "SELECT name, kind, generation, state, error, error_at, done, total, {}, {} FROM {} ORDER BY name, generation",
@@ -95,7 +95,8 @@ impl Queries {
         let shown = statuses
             .into_iter()
             .filter(|status| if status.name == EVENT_LOG { any } else { is_readable(&status.name) });
-        Ok(shown.map(|status| Status { error: None, error_at: None, ..status }).collect())
+        let without = |status| Status { error: None, error_at: None, done: None, total: None, ..status };
+        Ok(shown.map(without).collect())
     }
 }
 

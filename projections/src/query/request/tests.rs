@@ -35,14 +35,10 @@ static EVERYTHING: LazyLock<Actor> = LazyLock::new(|| Actor {
 });
 
 fn parse(params: &[(&str, &str)]) -> Result<ListRequest<'static>, Vec<FieldError>> {
-    parse_as(&EVERYTHING, params)
-}
-
-fn parse_as<'a>(actor: &'a Actor, params: &[(&str, &str)]) -> Result<ListRequest<'a>, Vec<FieldError>> {
     let order: &Model = MODELS.get("order").unwrap();
     let params: Vec<(String, String)> =
         params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let reader = Reader { actor, now: Timestamp(0) };
+    let reader = Reader { actor: &EVERYTHING, now: Timestamp(0) };
     ListRequest::parse(reader.asks((&*MODELS, order)), &params)
 }
 
