@@ -28,7 +28,6 @@ pub(crate) fn new(app: Shared) -> Router {
     let of_callers = Router::new()
         .route("/v1/auth/me", get(sign_in::me))
         .route("/v1/auth/sign-out", post(sessions::sign_out))
-        .route("/v1/auth/sessions/{id}/end", post(sessions::end_one))
         .route("/v1/auth/password", post(passwords::change_password))
         .route("/v1/auth/totp", post(second_factor::offer))
         .route("/v1/auth/totp/activate", post(second_factor::activate))

@@ -93,9 +93,9 @@ impl Directory {
         match model {
             ROLE => self.apply_role(&mut known, happened),
             SESSION => {
-                let has_ended = decoded.is_none_or(|(event, fields)| {
-                    event.name == "ended"
-                        || !matches!(fields.get("ended_by"), None | Some(value::Value::Null))
+                // Every event that ends it says by what.
+                let has_ended = decoded.is_none_or(|(_, fields)| {
+                    !matches!(fields.get("ended_by"), None | Some(value::Value::Null))
                 });
                 if has_ended {
                     known.ended.insert(aggregate, at);

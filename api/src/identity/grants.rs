@@ -27,7 +27,7 @@ const OWN: [(&str, &[&str]); 4] = [
             "remove_totp",
         ],
     ),
-    (SESSION, &["start", "refresh", "end"]),
+    (SESSION, &["start", "refresh", "close"]),
     (API_KEY, &["create", "use"]),
     (OIDC_IDENTITY, &["link"]),
 ];

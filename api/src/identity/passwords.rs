@@ -78,7 +78,7 @@ pub(crate) async fn session_anew(
 ) -> Result<sessions::Live, Problem> {
     let account = account.after(committed.version, &committed.state);
     let (_, before) = caller.session()?;
-    sessions::end(app, trace, before, Some(account.id), "account").await?;
+    sessions::end(app, trace, before, None).await?;
     sessions::start(app, trace, account, Uuid::now_v7(), "password", client).await
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, StatusCode};
@@ -21,12 +21,12 @@ use super::accounts::{self, Account};
 use super::cookies::{self, Cookie, WRIT_CSRF};
 use super::system::{self, Own};
 use crate::app::{App, Shared};
+use crate::body;
 use crate::caller::Caller;
 use crate::clock::now;
 use crate::commands::Wait;
 use crate::middleware::Trace;
 use crate::problem::{Kind, Problem};
-use crate::{body, queries};
 
 /// The longest name of a client that is kept, in characters.
 const MAX_CLIENT: usize = 300;
@@ -242,7 +242,7 @@ async fn renew(app: &App, trace: &Trace, text: &str) -> Result<Live, Problem> {
     match account.filter(is_same) {
         Some(account) => live(app, account, next),
         None => {
-            end(app, trace, presented.session(), None, "account").await?;
+            end(app, trace, presented.session(), None).await?;
             Err(refused())
         }
     }
@@ -261,22 +261,11 @@ fn clear(app: &App, headers: &mut HeaderMap) {
     }
 }
 
-/// Ends a session. One that has ended stays as it is.
-pub(crate) async fn end(
-    app: &App,
-    trace: &Trace,
-    session: Uuid,
-    by: Option<Uuid>,
-    reason: &str,
-) -> Result<(), Problem> {
-    let own = Own {
-        model: SESSION,
-        aggregate: session,
-        command: "end",
-        input: json!({ "ended_by": reason }),
-        account: by,
-        wait: Wait::Committed,
-    };
+/// Ends a session in its owner's name, or closes it in the server's. One that has ended stays as it is.
+pub(crate) async fn end(app: &App, trace: &Trace, session: Uuid, owner: Option<Uuid>) -> Result<(), Problem> {
+    let command = if owner.is_some() { "end" } else { "close" };
+    let (input, wait) = (json!({}), Wait::Committed);
+    let own = Own { model: SESSION, aggregate: session, command, input, account: owner, wait };
     match system::send(app, trace, own).await {
         Err(problem) if problem.kind != Kind::GuardFailed => Err(problem),
         _ => Ok(()),
@@ -290,33 +279,8 @@ pub(crate) async fn sign_out(
     Extension(trace): Extension<Trace>,
 ) -> Result<Response, Problem> {
     let (account, session) = caller.session()?;
-    end(&app, &trace, session, Some(account), "owner").await?;
+    end(&app, &trace, session, Some(account)).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     clear(&app, response.headers_mut());
     Ok(response)
-}
-
-/// `POST /v1/auth/sessions/{id}/end`: ends one of one's own sessions, or anyone's with the permission `session.end`.
-pub(crate) async fn end_one(
-    State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    Extension(trace): Extension<Trace>,
-    Path(id): Path<String>,
-) -> Result<Response, Problem> {
-    let model = queries::model(&app.api.models, SESSION)?;
-    let none = || queries::no_id(SESSION, &id);
-    let session = model.parse_id(&id).ok_or_else(none)?;
-    let may_end_all = caller.may_command(SESSION, "end");
-    let owner = match app.api.queries.whole(model, session).await.map_err(queries::unavailable)? {
-        Some(row) => row.fields.get("account").cloned(),
-        None => None,
-    };
-    let is_own = matches!(&owner, Some(writ_model::Value::Uuid(owner)) if Some(*owner) == caller.actor.id);
-    let reason = match (is_own, may_end_all && owner.is_some()) {
-        (true, _) => "owner",
-        (false, true) => "administrator",
-        (false, false) => return Err(none()),
-    };
-    end(&app, &trace, session, caller.actor.id, reason).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -72,12 +72,14 @@ fn roles_are_what_their_events_made_of_them() {
 #[test]
 fn a_session_that_ended_is_void() {
     let world = world();
-    let [account, kept, ended, reused] = [0; 4].map(|_| Uuid::now_v7());
+    let [account, kept, ended, closed, reused] = [0; 5].map(|_| Uuid::now_v7());
     world.happen(SESSION, kept, 2, "refreshed", json!({ "ended_by": null, "ended_at": null }), 0);
     world.happen(SESSION, ended, 2, "ended", json!({ "ended_by": "owner" }), 0);
+    world.happen(SESSION, closed, 2, "closed", json!({ "ended_by": "account" }), 0);
     world.happen(SESSION, reused, 2, "refreshed", json!({ "ended_by": "reuse" }), 0);
     let check = |session| world.directory.check(&claims(account, session, 1));
-    assert_eq!((check(kept), check(ended), check(reused)), (Ok(()), Err(Void::Ended), Err(Void::Ended)));
+    assert_eq!(check(kept), Ok(()));
+    assert_eq!([ended, closed, reused].map(check), [Err(Void::Ended); 3]);
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub(crate) struct Person {
 #[derive(Debug)]
 pub(crate) struct Guarded {
     pub(crate) admin: Person,
+    admin_password: String,
     pub(crate) client: Client,
     /// Ends before the world that it lives in, and shows its log if the test fails.
     _server: Server,
@@ -53,7 +54,7 @@ impl Guarded {
             (answer.status == 200).then(|| Person::of(&client, email, &answer))
         })
         .await;
-        Guarded { admin, client, _server: server, world }
+        Guarded { admin, admin_password: password.to_owned(), client, _server: server, world }
     }
 
     /// Another api instance of the same application.
@@ -78,6 +79,13 @@ impl Guarded {
 
     pub(crate) async fn sign_in(&self, email: &str) -> Person {
         let answer = try_sign_in(&self.client, email, PASSWORD, None).await.expect(200);
+        Person::of(&self.client, email, &answer)
+    }
+
+    /// The administrator, in a session of its own.
+    pub(crate) async fn admin_again(&self) -> Person {
+        let (email, password) = (&self.admin.email, &self.admin_password);
+        let answer = try_sign_in(&self.client, email, password, None).await.expect(200);
         Person::of(&self.client, email, &answer)
     }
 
