@@ -6,6 +6,7 @@
 //! value is bound, every name is a declared one, quoted), and PostgreSQL, which builds the JSON text of each row itself. The
 //! only query without a reader is [`Queries::existing`].
 
+mod asked;
 mod cached;
 mod count;
 mod cursor;
@@ -43,13 +44,14 @@ use crate::positions::Positions;
 use crate::tables::{Schema, Table, fnv1a, instant};
 use crate::{InvalidOptions, Options};
 
+pub use asked::Asked;
 pub use cached::{Cached, Keep};
 pub use count::Count;
 pub use export::Export;
 pub use request::{Format, ListRequest, MAX_LIMIT};
 pub use select::Shown;
 pub use states::{State, Status};
-pub use subject::{Asked, Subject};
+pub use subject::Subject;
 pub use whole::Whole;
 
 /// A query that PostgreSQL takes and never answers ends here: its own `statement_timeout` comes first if it still can.
@@ -257,13 +259,13 @@ impl Queries {
     }
 
     fn view_of(&self, asked: Asked<'_>) -> Arc<View> {
-        if let Some(view) = self.views.read().get(asked.name()) {
+        if let Some(view) = self.views.read().get(asked.name) {
             return view.clone();
         }
         let table = asked.table(&self.schema);
         let layout = fnv1a(Shown::default().state(&table, &asked.seen_whole()).as_bytes());
         let view = Arc::new(View { table, layout });
-        self.views.write().insert(asked.name().to_owned(), view.clone());
+        self.views.write().insert(asked.name.to_owned(), view.clone());
         view
     }
 

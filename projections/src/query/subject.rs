@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use writ_model::access::{Readable, Visible, visible_rows};
-use writ_model::declaration::Projection;
-use writ_model::{Field, Model, Models, Type, Value};
+use writ_model::{Field, Model, Type, Value};
 
+use super::asked::{Asked, Kinds};
 use super::request::Problem;
 use crate::reader::Reader;
-use crate::tables::{Kind, Schema, Table, column, literal, projection_column, quote, text};
+use crate::tables::{Kind, column, literal, projection_column, quote, text};
 
 /// Names that every model's row has beside its fields.
 const FIXED: [(&str, Type); 4] = [
@@ -18,72 +17,6 @@ const FIXED: [(&str, Type); 4] = [
     ("created_at", Type::Timestamp),
     ("updated_at", Type::Timestamp),
 ];
-
-/// What a query may be about.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
-    name: &'a str,
-    fields: &'a IndexMap<String, Field>,
-    kind: Kinds<'a>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Kinds<'a> {
-    /// With the models that its references lead to, if they may be followed.
-    Model(&'a Model, Option<&'a Models>),
-    Projection(&'a Projection),
-}
-
-impl<'a> From<&'a Model> for Asked<'a> {
-    fn from(model: &'a Model) -> Self {
-        Asked { name: &model.name, fields: &model.fields, kind: Kinds::Model(model, None) }
-    }
-}
-
-impl<'a> From<&'a Arc<Model>> for Asked<'a> {
-    fn from(model: &'a Arc<Model>) -> Self {
-        (&**model).into()
-    }
-}
-
-/// Its references may be expanded.
-impl<'a> From<(&'a Models, &'a Model)> for Asked<'a> {
-    fn from((models, model): (&'a Models, &'a Model)) -> Self {
-        Asked { kind: Kinds::Model(model, Some(models)), ..model.into() }
-    }
-}
-
-impl<'a> From<&'a Arc<Projection>> for Asked<'a> {
-    fn from(projection: &'a Arc<Projection>) -> Self {
-        (&**projection).into()
-    }
-}
-
-impl<'a> From<&'a Projection> for Asked<'a> {
-    fn from(projection: &'a Projection) -> Self {
-        Asked { name: &projection.name, fields: &projection.fields, kind: Kinds::Projection(projection) }
-    }
-}
-
-impl Asked<'_> {
-    pub(super) fn name(&self) -> &str {
-        self.name
-    }
-
-    /// What a reader sees of it from whom nothing is kept but secrets.
-    pub(super) fn seen_whole(&self) -> Visible {
-        let secret = self.fields.values().filter(|field| field.secret);
-        let hidden = secret.map(|field| field.name.clone()).collect();
-        Visible { rows: Readable::All, hidden, every_field: true }
-    }
-
-    pub(super) fn table(&self, schema: &Schema) -> Table {
-        match self.kind {
-            Kinds::Model(model, _) => Table::derive(schema, model),
-            Kinds::Projection(projection) => Table::of_projection(schema, projection),
-        }
-    }
-}
 
 /// What a query asks, of whom: the rows of a model, or those of an SQL projection, as one reader sees them. A field that is
 /// hidden from the reader isn't found here, so it is nowhere: not in filters, orders, searches, nor in what is shown.
