@@ -101,7 +101,7 @@ impl Dataset {
             registry: Registry::new(&registry::Options { url: target.registry })?,
             postgres: target.postgres,
             keep: flags.set.is_some(),
-            setup: Setup { dir, models: folder, kafka, schema: Some(schema.clone()) },
+            setup: Setup { dir, models: folder, kafka, schema: Some(schema.clone()), settings: Vec::new() },
             schema,
             models,
         })

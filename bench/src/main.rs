@@ -5,7 +5,7 @@
 //! what was acknowledged with what is in Kafka and in the read model ([`audit`]), and the table ([`report`]).
 //!
 //! The read side is measured over a large shop ([`orders`]) whose events are written to Kafka directly ([`dataset`]), with
-//! processes of its own ([`server`]): what a [`projector`] takes in, how fast a [`query`] is, and what readers and
+//! processes of its own ([`server`]): what others notice of somebody who [`guess`]es passwords, what a [`projector`] takes in, how fast a [`query`] is, and what readers and
 //! writers notice of a [`rebuild`].
 
 #![allow(clippy::print_stdout, reason = "a command for people at a terminal")]
@@ -16,6 +16,7 @@ mod ceiling;
 mod command;
 mod connection;
 mod dataset;
+mod guess;
 mod load;
 mod machine;
 mod orders;
@@ -27,6 +28,7 @@ mod restart;
 mod server;
 mod shop;
 mod target;
+mod traffic;
 
 use std::process::ExitCode;
 
@@ -49,6 +51,8 @@ enum Benchmark {
     Projector(projector::Options),
     /// Latency of queries over a large shop, first pages and deep ones
     Query(query::Options),
+    /// What readers and writers notice of somebody who guesses passwords
+    Guess(guess::Options),
     /// A rebuild of a large shop's orders while they are written and read
     Rebuild(rebuild::Options),
 }
@@ -60,6 +64,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Benchmark::Restart(options) => restart::run(&options).await,
         Benchmark::Projector(options) => projector::run(&options).await,
         Benchmark::Query(options) => query::run(&options).await,
+        Benchmark::Guess(options) => guess::run(&options).await,
         Benchmark::Rebuild(options) => rebuild::run(&options).await,
     }
 }

@@ -2,7 +2,6 @@
 //! read them. Nobody may notice: no read fails, no row is missing, and in the end the rows are the fold of the events.
 
 mod compare;
-mod traffic;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,9 +18,11 @@ use crate::machine::Machine;
 use crate::report::save;
 use crate::server::Server;
 use crate::shop::Shop;
+use crate::traffic::{self, Phase, Phases, Traffic};
 use compare::Compared;
-use traffic::{PHASES, Phase, Traffic};
 
+/// The parts of a run.
+const PHASES: Phases = ["before", "during the rebuild", "after"];
 /// A projector that does nothing for so long has failed.
 const STILL: Duration = Duration::from_secs(60);
 /// How long the traffic is watched before the rebuild and after it.
@@ -97,7 +98,8 @@ async fn measure(options: &Options, dataset: &Dataset) -> Result<Report> {
     let cancel = CancellationToken::new();
     let known = traffic::Known::read(dataset, &pool).await?;
     let traffic =
-        Traffic::start(&server.address, shop, known, options.writes, options.reads, cancel.clone()).await?;
+        Traffic::start(&server.address, PHASES, shop, known, options.writes, options.reads, cancel.clone())
+            .await?;
     traffic.enter(PHASES[0]);
     tokio::time::sleep(AROUND).await;
     traffic.enter(PHASES[1]);

@@ -80,6 +80,7 @@ async fn measure(options: &Options, states: &Arc<States>, dir: &Path) -> Result<
         models: workspace().join("models"),
         kafka: states.kafka.clone(),
         schema: None,
+        settings: Vec::new(),
     };
     let mut server = Server::start(&setup, "first", "api,decider")?;
     let restore = server.until_ready("decider").await?;

@@ -32,6 +32,8 @@ pub(crate) struct Setup {
     pub(crate) kafka: kafka::Options,
     /// The schema in PostgreSQL; `None`: the default one.
     pub(crate) schema: Option<String>,
+    /// More variables.
+    pub(crate) settings: Vec<(&'static str, &'static str)>,
 }
 
 impl Setup {
@@ -52,6 +54,7 @@ impl Setup {
             .env_remove("WRIT_TEST_STACK_DIR")
             .env_remove("WRIT_HTTP_LISTEN")
             .envs(self.schema.as_ref().map(|schema| ("WRIT_POSTGRES_SCHEMA", schema)))
+            .envs(self.settings.iter().copied())
             .current_dir(&self.dir)
             .stdin(Stdio::null())
             .kill_on_drop(true);

@@ -5,6 +5,7 @@ mod matrix;
 mod rights;
 mod secrets;
 mod sessions;
+mod tokens;
 
 use crate::harness::people::Guarded;
 

@@ -33,9 +33,10 @@ impl Pool {
         let waiting = Arc::new(Mutex::new(waiting));
         for number in 0..workers.get() {
             let waiting = waiting.clone();
-            std::thread::Builder::new()
-                .name(format!("writ-password-{number}"))
-                .spawn(move || work(&waiting))?;
+            std::thread::Builder::new().name(format!("writ-password-{number}")).spawn(move || {
+                step_back(number);
+                work(&waiting);
+            })?;
         }
         Ok(Pool { jobs })
     }
@@ -57,6 +58,13 @@ impl Pool {
             TrySendError::Disconnected(_) => Refused::Lost,
         })?;
         result.await.map_err(|_| Refused::Lost)
+    }
+}
+
+/// Lets every other thread go first: somebody who has passwords hashed all day gets the cores that nobody else wants.
+fn step_back(number: usize) {
+    if let Err(error) = thread_priority::set_current_thread_priority(thread_priority::ThreadPriority::Min) {
+        tracing::warn!(?error, number, "a thread for passwords can't be given a lower priority");
     }
 }
 

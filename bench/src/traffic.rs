@@ -24,8 +24,9 @@ use crate::dataset::Dataset;
 use crate::load::{Source as _, histogram, quantile};
 use crate::shop::{Places, Shop, id_of};
 
-/// The parts of a run.
-pub(super) const PHASES: [&str; 3] = ["before", "during the rebuild", "after"];
+/// The names of the parts of a run: before, during and after what is looked at.
+pub(crate) type Phases = [&'static str; 3];
+
 /// Connections for each kind. More than are needed at the rate, so that a slow answer holds nobody else up.
 const CONNECTIONS: usize = 32;
 /// Requests that are due and not sent yet, at most; more would mean that the server stands still for minutes.
@@ -37,7 +38,7 @@ const SAMPLES: i64 = 5_000;
 
 /// What the readers know beforehand. The writers don't change it.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(crate) struct Known {
     orders: Vec<Uuid>,
     /// Days, with the number of orders of each that were called off.
     days: Vec<(String, usize)>,
@@ -45,7 +46,7 @@ pub(super) struct Known {
 
 impl Known {
     /// Asks PostgreSQL.
-    pub(super) async fn read(dataset: &Dataset, pool: &PgPool) -> Result<Known> {
+    pub(crate) async fn read(dataset: &Dataset, pool: &PgPool) -> Result<Known> {
         let table = format!("{}.\"order\"", dataset.schema);
         let sql = format!("SELECT id FROM {table} ORDER BY md5(id::text) LIMIT {SAMPLES}");
         let orders = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(pool).await?;
@@ -59,17 +60,17 @@ impl Known {
 
 /// Latencies of one part of the run.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Phase {
+pub(crate) struct Phase {
     name: &'static str,
-    reads: Latency,
-    writes: Latency,
+    pub(crate) reads: Latency,
+    pub(crate) writes: Latency,
 }
 
 #[derive(Debug, Clone, Serialize)]
-struct Latency {
-    count: u64,
-    p50_ms: f64,
-    p99_ms: f64,
+pub(crate) struct Latency {
+    pub(crate) count: u64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
     max_ms: f64,
 }
 
@@ -96,17 +97,18 @@ impl fmt::Display for Phase {
 
 /// What was seen.
 #[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) phases: Vec<Phase>,
-    pub(super) acknowledged: Vec<Uuid>,
-    pub(super) reads: u64,
-    pub(super) failed_reads: Vec<String>,
-    pub(super) failed_writes: Vec<String>,
+pub(crate) struct Seen {
+    pub(crate) phases: Vec<Phase>,
+    pub(crate) acknowledged: Vec<Uuid>,
+    pub(crate) reads: u64,
+    pub(crate) failed_reads: Vec<String>,
+    pub(crate) failed_writes: Vec<String>,
 }
 
 #[derive(Debug)]
 struct Shared {
     address: String,
+    phases: Phases,
     known: Known,
     log: Mutex<Log>,
 }
@@ -125,23 +127,24 @@ struct Log {
 
 /// Running writers and readers.
 #[derive(Debug)]
-pub(super) struct Traffic {
+pub(crate) struct Traffic {
     shared: Arc<Shared>,
     tasks: JoinSet<Result<()>>,
 }
 
 impl Traffic {
     /// Starts them.
-    pub(super) async fn start(
+    pub(crate) async fn start(
         address: &str,
+        phases: Phases,
         shop: Arc<Shop>,
         known: Known,
         writes: u32,
         reads: u32,
         cancel: CancellationToken,
     ) -> Result<Traffic> {
-        let log = Log { phase: PHASES[0], ..Log::default() };
-        let shared = Arc::new(Shared { address: address.to_owned(), known, log: Mutex::new(log) });
+        let log = Log { phase: phases[0], ..Log::default() };
+        let shared = Arc::new(Shared { address: address.to_owned(), phases, known, log: Mutex::new(log) });
         let mut tasks = JoinSet::new();
         let (due, wanted) = mpsc::channel(QUEUE);
         tasks.spawn(clock(writes, due, cancel.clone()));
@@ -161,20 +164,23 @@ impl Traffic {
     }
 
     /// The next part of the run begins.
-    pub(super) fn enter(&self, phase: &'static str) {
+    pub(crate) fn enter(&self, phase: &'static str) {
         self.shared.log.lock().phase = phase;
     }
 
     /// Waits for the last answers, once the traffic is cancelled.
-    pub(super) async fn finish(mut self) -> Result<Seen> {
+    pub(crate) async fn finish(mut self) -> Result<Seen> {
         while let Some(ended) = self.tasks.join_next().await {
             ended.context("a connection's task failed")??;
         }
         let log = std::mem::take(&mut *self.shared.log.lock());
         let empty = histogram();
         let of = |found: &HashMap<_, _>, name| Latency::of(found.get(name).unwrap_or(&empty));
-        let phases =
-            PHASES.map(|name| Phase { name, reads: of(&log.reads, name), writes: of(&log.writes, name) });
+        let phases = self.shared.phases.map(|name| Phase {
+            name,
+            reads: of(&log.reads, name),
+            writes: of(&log.writes, name),
+        });
         Ok(Seen {
             reads: phases.iter().map(|phase| phase.reads.count).sum(),
             phases: phases.into(),
@@ -188,7 +194,11 @@ impl Traffic {
 type Due = Arc<tokio::sync::Mutex<mpsc::Receiver<Instant>>>;
 
 /// Says when each request is due.
-async fn clock(per_second: u32, due: mpsc::Sender<Instant>, cancel: CancellationToken) -> Result<()> {
+pub(crate) async fn clock(
+    per_second: u32,
+    due: mpsc::Sender<Instant>,
+    cancel: CancellationToken,
+) -> Result<()> {
     let begin = Instant::now();
     for nth in 0u32.. {
         let at = begin + Duration::from_secs(1) * nth / per_second;
