@@ -92,7 +92,8 @@ pub(crate) fn run(file: Option<&Path>, flags: &Flags) -> Result<ExitCode, Failur
         warnings.map(|warning| placed(folder, &files, Severity::Warning, warning)).collect();
     print(flags.format, &warnings)?;
     if matches!(flags.format, Format::Pretty) {
-        let names: Vec<_> = models.models.keys().map(String::as_str).collect();
+        let declared = models.models.keys().map(String::as_str);
+        let names: Vec<_> = declared.filter(|name| !writ_identity::models::is_built_in(name)).collect();
         let files = count(files.sources.len(), "file");
         let projections: Vec<_> = models.projections.keys().map(String::as_str).collect();
         let more = match projections.len() {

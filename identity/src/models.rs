@@ -34,6 +34,11 @@ const FILES: [(&str, &str); 5] = [
     (OIDC_IDENTITY, include_str!("../models/oidc_identity.yaml")),
 ];
 
+/// Whether it is the name of one.
+pub fn is_built_in(name: &str) -> bool {
+    FILES.iter().any(|(own, _)| *own == name)
+}
+
 /// Their files.
 pub fn sources() -> impl Iterator<Item = Source> {
     FILES

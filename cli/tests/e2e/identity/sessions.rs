@@ -73,6 +73,20 @@ async fn a_session_that_was_ended_is_over_on_every_instance_within_a_second() {
 }
 
 #[tokio::test]
+async fn an_instance_that_starts_later_knows_what_was_before() {
+    let guarded = guarded().await;
+    guarded.role("packer", &["parcel.pack"]).await;
+    let [gone, here] = [guarded.person(&[]).await, guarded.person(&["packer"]).await];
+    gone.client.post("/v1/auth/sign-out", &json!({})).await.expect(204);
+    let second = guarded.second().await;
+    let later = second.client();
+    // It believes nobody before it has read that, so there is no moment in which it believes too much.
+    later.with_token(&gone.access).get("/v1/auth/me").await.problem(401, "unauthenticated");
+    let me = later.with_token(&here.access).get("/v1/auth/me").await.expect(200);
+    assert_eq!((&me.body["roles"], &me.body["permissions"]), (&json!(["packer"]), &json!(["parcel.pack"])));
+}
+
+#[tokio::test]
 async fn one_sees_and_ends_ones_own_sessions_only() {
     let guarded = guarded().await;
     let [ann, bob] = [guarded.person(&[]).await, guarded.person(&[]).await];
