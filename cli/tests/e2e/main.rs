@@ -19,6 +19,7 @@ mod evolution;
 mod harness;
 mod history;
 mod idempotency;
+mod oidc;
 mod openapi;
 mod queries;
 mod rebuild;
