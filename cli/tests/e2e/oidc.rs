@@ -407,6 +407,20 @@ async fn who_is_signed_in_links_a_provider_to_the_own_account() {
     taking.cookies.extend(of_server.map(|(key, value)| (key.clone(), value.clone())));
     let back = taking.arrive(link).await;
     taking.get(&back).await.problem(409, "already-exists");
+
+    // Taken away, and linked to another account.
+    let (owner, subject) = (account.as_str().unwrap(), other["sub"].as_str().unwrap());
+    let links = setup.admin().get(&format!("/v1/oidc_identity?account={owner}")).await.expect(200);
+    let mut links = links.body["items"].as_array().unwrap().iter();
+    let link_of_other = links.find(|link| link["state"]["subject"].as_str().unwrap().ends_with(subject));
+    let unlink = format!("/v1/oidc_identity/{}/unlink", link_of_other.unwrap()["id"].as_str().unwrap());
+    setup.admin().post(&format!("{unlink}?wait=projected"), &json!({})).await.expect(200);
+    setup.browser(&other).sign_in("closed").await.problem(403, "no-account");
+    let back = taking.arrive(link).await;
+    taking.get(&back).await.expect(303);
+    let mut browser = setup.browser(&other);
+    browser.sign_in("closed").await.expect(303);
+    assert_eq!(browser.me().await["account"], third.me().await["account"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
