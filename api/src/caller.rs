@@ -61,6 +61,8 @@ pub(crate) enum Via {
     Session { session: Uuid, by_cookie: bool },
     /// An API key.
     ApiKey { key: Uuid },
+    /// A token of a trusted issuer.
+    Trusted,
 }
 
 impl Caller {
@@ -82,7 +84,7 @@ impl Caller {
     pub(crate) fn session(&self) -> Result<(Uuid, Uuid), Problem> {
         match (self.actor.id, self.via) {
             (Some(account), Via::Session { session, .. }) => Ok((account, session)),
-            (Some(_), _) => Err(Kind::Forbidden.because("An API key can't do this; sign in.")),
+            (Some(_), _) => Err(Kind::Forbidden.because("Only who has signed in here can do this.")),
             (None, _) => Err(Kind::Unauthenticated.because("Sign in first.")),
         }
     }
@@ -144,7 +146,13 @@ pub(crate) async fn identify(
     next.run(request).await
 }
 
-async fn of(app: &App, trace: &Trace, method: &Method, headers: &HeaderMap) -> Result<Caller, Problem> {
+/// Who sends a request with these headers.
+pub(crate) async fn of(
+    app: &App,
+    trace: &Trace,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Caller, Problem> {
     let Some(header) = headers.get(AUTHORIZATION) else {
         return match Cookie::Access.find(app.identity(), headers) {
             Some(token) => {
@@ -167,6 +175,9 @@ async fn of(app: &App, trace: &Trace, method: &Method, headers: &HeaderMap) -> R
     let token = token.trim();
     if token.starts_with("writ_") {
         return of_key(app, trace, token).await;
+    }
+    if let Some(caller) = app.identity().trusted.caller(app, token).await {
+        return caller;
     }
     let (actor, session) = of_token(app, token)?;
     Ok(Caller { actor, via: Via::Session { session, by_cookie: false } })
@@ -195,7 +206,7 @@ fn of_token(app: &App, token: &str) -> Result<(Actor, Uuid), Problem> {
 }
 
 /// Nobody is believed before this server knows what was revoked.
-fn check_directory(app: &App) -> Result<(), Problem> {
+pub(crate) fn check_directory(app: &App) -> Result<(), Problem> {
     match app.identity().directory.is_ready() {
         true => Ok(()),
         false => Err(Kind::ReadSideUnavailable

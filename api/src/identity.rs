@@ -10,14 +10,17 @@ pub(crate) mod api_keys;
 pub(crate) mod cookies;
 pub(crate) mod grants;
 pub mod keys;
+pub mod oidc;
 pub(crate) mod passwords;
 pub(crate) mod second_factor;
 pub(crate) mod sessions;
 pub(crate) mod sign_in;
 pub(crate) mod system;
+pub mod trusted;
 
 pub use accounts::login;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +58,10 @@ pub struct Options {
     pub session_days: u32,
     /// How much of the machine passwords may take.
     pub hashing: password::Options,
+    /// Providers by which people sign in.
+    pub oidc: BTreeMap<String, oidc::Options>,
+    /// Issuers whose bearer tokens are taken.
+    pub trusted: BTreeMap<String, trusted::Options>,
 }
 
 impl Default for Options {
@@ -68,6 +75,8 @@ impl Default for Options {
             session_idle_days: 14,
             session_days: 90,
             hashing: password::Options::default(),
+            oidc: BTreeMap::new(),
+            trusted: BTreeMap::new(),
         }
     }
 }
@@ -76,6 +85,47 @@ impl Options {
     pub(crate) fn limits(&self) -> Limits {
         let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 60 * 60);
         Limits { idle: days(self.session_idle_days), absolute: days(self.session_days) }
+    }
+
+    /// What the types don't say of providers and issuers: the key, and the fault.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn check_issuers(&self) -> Result<(), (String, String)> {
+        let is_name = |name: &str| {
+            name.len() <= 40
+                && name.starts_with(|c: char| c.is_ascii_lowercase())
+                && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        };
+        let providers = self.oidc.iter().map(|(name, options)| ("oidc", name, options.check()));
+        let issuers = self.trusted.iter().map(|(name, options)| ("trusted", name, options.check()));
+        for (table, name, checked) in providers.chain(issuers) {
+            let table = format!("identity.{table}.{name}");
+            if !is_name(name) {
+                return Err((
+                    table,
+                    "the name isn't 1 to 40 small letters, digits and `_`, a letter first".into(),
+                ));
+            }
+            checked.map_err(|(key, fault)| (format!("{table}.{key}"), fault))?;
+        }
+        for (name, trusted) in &self.trusted {
+            let key = |key| format!("identity.trusted.{name}.{key}");
+            if trusted.issuer == self.url {
+                return Err((key("issuer"), "it is this server's own `identity.url`".into()));
+            }
+            let is_client = |provider: &oidc::Options| {
+                provider.issuer == trusted.issuer && provider.client_id == trusted.audience
+            };
+            if self.oidc.values().any(is_client) {
+                let fault = "it is a client id of `identity.oidc`, so ID tokens would do as access tokens";
+                return Err((key("audience"), fault.into()));
+            }
+            if self.trusted.iter().any(|(other, options)| other != name && options.issuer == trusted.issuer) {
+                return Err((key("issuer"), "two have the same".into()));
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn is_https(&self) -> bool {
@@ -93,20 +143,32 @@ pub struct Identity {
     pub(crate) directory: Directory,
     pub(crate) known_keys: Arc<KnownKeys>,
     pub(crate) guard: SignInGuard,
+    pub(crate) oidc: Arc<oidc::Providers>,
+    pub(crate) trusted: Arc<trusted::Issuers>,
 }
 
 impl Identity {
     /// Starts the threads that hash.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system gives no thread, or has no certificates to trust providers by.
     pub fn start(
         options: Options,
         keys: Keys,
         directory: Directory,
         limiter: &RateLimiter,
     ) -> std::io::Result<Identity> {
+        let (oidc, trusted) = match options.oidc.is_empty() && options.trusted.is_empty() {
+            true => Default::default(),
+            false => {
+                let http = oidc::http::Http::new()?;
+                let providers = oidc::Providers::new(&options.oidc, &options.url, &http);
+                (providers, trusted::Issuers::new(&options.trusted, &http))
+            }
+        };
         Ok(Identity {
+            oidc: Arc::new(oidc),
+            trusted: Arc::new(trusted),
             tokens: AccessTokens::new(&options.url, &options.audience),
             hasher: Hasher::start(&options.hashing)?,
             known_keys: Arc::default(),

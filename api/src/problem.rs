@@ -66,10 +66,14 @@ kinds! {
     SignInFailed = UNAUTHORIZED, "sign-in-failed", "Who that is could not be proven";
     /// The password is right, and the account has a second factor: send `code` too.
     SecondFactorNeeded = UNAUTHORIZED, "second-factor-needed", "A code of the second factor is needed";
+    /// The sign-in by a provider came to nothing: it failed there, took too long, or the answer isn't one to this browser. Begin again.
+    OidcRefused = UNAUTHORIZED, "oidc-refused", "The sign-in by the provider came to nothing";
     /// A command by cookie without the header that only a page of this server can send.
     CsrfMissing = FORBIDDEN, "csrf-missing", "The header against requests of other sites is missing";
     /// No rule and no permission lets the caller do this.
     Forbidden = FORBIDDEN, "forbidden", "The caller may not do this";
+    /// The provider has proven who it is, and no account belongs to that; an administrator can make one, or its owner link it.
+    NoAccount = FORBIDDEN, "no-account", "No account belongs to this identity";
     /// A page of another site tried to send a command from a browser.
     CrossSite = FORBIDDEN, "cross-site", "Commands from pages of other sites are refused";
     /// No such address; `/docs` lists all.
@@ -124,6 +128,8 @@ kinds! {
     WriteSideUnavailable = SERVICE_UNAVAILABLE, "write-side-unavailable", "Commands can't be taken at the moment";
     /// PostgreSQL doesn't answer; commands go on.
     ReadSideUnavailable = SERVICE_UNAVAILABLE, "read-side-unavailable", "Queries can't be answered at the moment";
+    /// The identity provider, or the issuer of the token, doesn't answer; try again.
+    ProviderUnavailable = SERVICE_UNAVAILABLE, "provider-unavailable", "The identity provider can't be asked at the moment";
     /// The server stops; another instance, or this one after its start, takes the request.
     ShuttingDown = SERVICE_UNAVAILABLE, "shutting-down", "The server is shutting down";
     /// The command is in Kafka, its answer didn't come in time; a repeat with the same idempotency key gives the outcome.

@@ -10,7 +10,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::Shared;
 use crate::clock::now;
-use crate::identity::{api_keys, passwords, second_factor, sessions, sign_in};
+use crate::identity::{api_keys, oidc, passwords, second_factor, sessions, sign_in};
 use crate::problem::{Kind, Problem};
 use crate::{
     caller, client_address, commands, docs, hardening, health, history, metrics, middleware, projections,
@@ -21,6 +21,8 @@ pub(crate) fn new(app: Shared) -> Router {
     // What needs no sign-in, because it makes one; a token that has expired must not stand in its way.
     let of_anyone = Router::new()
         .route("/v1/auth/sign-in", post(sign_in::sign_in))
+        .route("/v1/auth/oidc/{name}", get(oidc::routes::begin))
+        .route("/v1/auth/oidc/{name}/callback", get(oidc::routes::callback))
         .route("/v1/auth/register", post(sign_in::register))
         .route("/v1/auth/refresh", post(sessions::refresh))
         .route("/v1/auth/password/reset", post(passwords::reset_password))

@@ -40,12 +40,7 @@ impl Cookie {
 
     /// Its value in a request.
     pub(crate) fn find<'h>(self, identity: &Identity, headers: &'h HeaderMap) -> Option<&'h str> {
-        let name = self.name(identity.options.is_https());
-        let pairs = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-        pairs
-            .flat_map(|pairs| pairs.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='))
-            .find_map(|(known, value)| (known == name).then_some(value))
+        value(headers, self.name(identity.options.is_https()))
     }
 
     /// Adds it to an answer; an empty value takes it away.
@@ -58,6 +53,15 @@ impl Cookie {
         cookie.set_sensitive(true);
         headers.append(SET_COOKIE, cookie);
     }
+}
+
+/// The value of a cookie in a request.
+pub(super) fn value<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let pairs = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    pairs
+        .flat_map(|pairs| pairs.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find_map(|(known, value)| (known == name).then_some(value))
 }
 
 /// The token that a page of the session sends with its commands.

@@ -104,9 +104,21 @@ pub(crate) async fn begin(
     client: &Client,
     account: Account,
     by: &str,
-    mut input: serde_json::Value,
+    input: serde_json::Value,
 ) -> Result<Live, Problem> {
-    let session = Uuid::now_v7();
+    begin_as(app, trace, client, account, by, input, Uuid::now_v7()).await
+}
+
+/// The same with a session that may begin once.
+pub(crate) async fn begin_as(
+    app: &App,
+    trace: &Trace,
+    client: &Client,
+    account: Account,
+    by: &str,
+    mut input: serde_json::Value,
+    session: Uuid,
+) -> Result<Live, Problem> {
     input["session"] = session.to_string().into();
     let own = Own {
         model: ACCOUNT,
@@ -318,7 +330,7 @@ pub(crate) async fn me(
             (Some(session), None, csrf)
         }
         Via::ApiKey { key } => (None, Some(key), None),
-        Via::Nobody => (None, None, None),
+        Via::Nobody | Via::Trusted => (None, None, None),
     };
     let me = Me {
         account: caller.actor.id,

@@ -1,6 +1,8 @@
 //! Puts the layers together. The known keys are those of the defaults, so an option that a crate adds to its struct is
 //! known here, in the variables and in `writ config` without another word.
 
+mod named;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -130,12 +132,16 @@ fn from_layers(
     flags: Vec<Override>,
 ) -> Result<Loaded, Error> {
     let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    let of_file = match file {
+        Some(path) => leaves_of_file(&Figment::from(Toml::file_exact(path)), &path.display().to_string())?,
+        None => BTreeMap::new(),
+    };
+    figment = named::with_defaults(figment, of_file.keys(), variables.iter().map(|(name, _)| name));
     let known = leaves(&figment);
 
     if let Some(path) = file {
-        let toml = Figment::from(Toml::file_exact(path));
         let origin = path.display().to_string();
-        for key in leaves_of_file(&toml, &origin)?.keys() {
+        for key in of_file.keys() {
             // A table where a value belongs, or the other way round, is a wrong type; extraction says so.
             let related =
                 |name: &str| name.starts_with(&format!("{key}.")) || key.starts_with(&format!("{name}."));
@@ -327,6 +333,9 @@ fn validate(loaded: &Loaded) -> Result<(), Error> {
     };
     let is_url =
         |text: &str, schemes: &[&str]| url::Url::parse(text).is_ok_and(|url| schemes.contains(&url.scheme()));
+    if let Err((key, detail)) = config.identity.check_issuers() {
+        check(false, &key, &detail, "docs/sign-in.md says what belongs there.")?;
+    }
     check(
         identifier(&config.app),
         "app",

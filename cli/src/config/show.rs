@@ -28,14 +28,18 @@ pub(super) fn lines(settings: &[Setting]) -> String {
 
 /// Keys whose values are secret as a whole.
 const SECRET: [&str; 1] = ["identity.sealing_keys"];
+/// The same in tables whose names are free.
+const SECRET_ENDS: [&str; 1] = [".client_secret"];
 
 fn value(setting: &Setting) -> String {
     match &setting.value {
-        Value::String(_, text) if SECRET.contains(&setting.key.as_str()) && !text.is_empty() => {
-            "\"***\"".into()
-        }
+        Value::String(_, text) if is_secret(&setting.key) && !text.is_empty() => "\"***\"".into(),
         value => shown(value),
     }
+}
+
+fn is_secret(key: &str) -> bool {
+    SECRET.contains(&key) || SECRET_ENDS.iter().any(|end| key.ends_with(end))
 }
 
 fn shown(value: &Value) -> String {

@@ -20,6 +20,7 @@ mod harness;
 mod history;
 mod idempotency;
 mod identity;
+mod oidc;
 mod openapi;
 mod queries;
 mod rebuild;

@@ -109,3 +109,91 @@ fn a_file_that_is_no_toml_is_refused() {
     let (_folder, path) = file("app = ");
     assert!(matches!(from_layers(Some(&path), vec![], vec![]), Err(Error::Malformed { .. })));
 }
+
+#[test]
+fn a_table_with_a_free_name_takes_keys_from_the_file_and_from_variables() {
+    let (_folder, path) =
+        file("[identity.oidc.corp]\nissuer = 'https://id.example'\nclient_id = 'writ'\nscopes = ['email']\n");
+    let pairs = [
+        ("WRIT_IDENTITY_OIDC_CORP_CLIENT_SECRET", "hunter2"),
+        ("WRIT_IDENTITY_OIDC_MY_IDP_ISSUER", "https://my.example"),
+        ("WRIT_IDENTITY_OIDC_MY_IDP_CLIENT_ID", "w"),
+        ("WRIT_IDENTITY_OIDC_MY_IDP_CREATE_ACCOUNTS", "true"),
+        ("WRIT_IDENTITY_TRUSTED_CORP_ISSUER", "https://id.example"),
+        ("WRIT_IDENTITY_TRUSTED_CORP_AUDIENCE", "shop"),
+        ("WRIT_IDENTITY_TRUSTED_CORP_ALGORITHMS", "RS256, EdDSA"),
+    ];
+    let loaded = from_layers(Some(&path), variables(&pairs), vec![]).unwrap();
+    let identity = &loaded.config.identity;
+    let corp = &identity.oidc["corp"];
+    assert_eq!((corp.client_id.as_str(), corp.client_secret.as_str()), ("writ", "hunter2"));
+    assert_eq!(corp.scopes, ["email"]);
+    assert!(!corp.create_accounts);
+    assert!(identity.oidc["my_idp"].create_accounts);
+    assert_eq!(identity.oidc["my_idp"].scopes, ["profile", "email"]);
+    assert_eq!(identity.trusted["corp"].algorithms.len(), 2);
+
+    let lines = crate::config::show::lines(&loaded.settings);
+    assert!(lines.contains("identity.oidc.corp.client_secret = \"***\""), "{lines}");
+    assert!(!lines.contains("hunter2"), "{lines}");
+    assert!(lines.contains("identity.oidc.my_idp.link_by_email = false"), "{lines}");
+    assert_eq!(loaded.origin("identity.oidc.my_idp.link_by_email"), "default");
+    assert_eq!(loaded.origin("identity.oidc.corp.client_secret"), "WRIT_IDENTITY_OIDC_CORP_CLIENT_SECRET");
+}
+
+#[test]
+fn a_table_with_a_free_name_is_checked() {
+    let oidc = "issuer = 'https://id.example'\nclient_id = 'writ'\n";
+    let trusted = "issuer = 'https://id.example'\naudience = 'shop'\n";
+    let cases = [
+        (format!("[identity.oidc.a]\n{oidc}colour = 1\n"), "identity.oidc.a.colour"),
+        (format!("[identity.oidc.A]\n{oidc}"), "identity.oidc.A"),
+        (
+            "[identity.oidc.a]\nissuer = 'http://id.example'\nclient_id = 'x'\n".into(),
+            "identity.oidc.a.issuer",
+        ),
+        ("[identity.oidc.a]\nissuer = 'https://id.example'\n".into(), "identity.oidc.a.client_id"),
+        (
+            format!("[identity.trusted.a]\n{trusted}algorithms = ['HS256']\n"),
+            "identity.trusted.a.algorithms.0",
+        ),
+        (
+            format!("[identity.trusted.a]\n{trusted}algorithms = ['none']\n"),
+            "identity.trusted.a.algorithms.0",
+        ),
+        (format!("[identity.trusted.a]\n{trusted}algorithms = []\n"), "identity.trusted.a.algorithms"),
+        ("[identity.trusted.a]\nissuer = 'https://id.example'\n".into(), "identity.trusted.a.audience"),
+        (format!("[identity.trusted.a]\n{trusted}roles = ['staff']\n"), "identity.trusted.a.roles"),
+        (
+            format!("[identity.trusted.a]\n{trusted}roles_claim = 'groups'\n"),
+            "identity.trusted.a.roles_claim",
+        ),
+        (
+            format!("[identity.trusted.a]\n{trusted}leeway_seconds = 900\n"),
+            "identity.trusted.a.leeway_seconds",
+        ),
+        (
+            format!("[identity]\nurl = 'https://id.example'\n[identity.trusted.a]\n{trusted}"),
+            "identity.trusted.a.issuer",
+        ),
+        (
+            format!("[identity.trusted.a]\n{trusted}[identity.trusted.b]\n{trusted}"),
+            "identity.trusted.a.issuer",
+        ),
+        (
+            format!("[identity.oidc.a]\n{}[identity.trusted.a]\n{trusted}", oidc.replace("'writ'", "'shop'")),
+            "identity.trusted.a.audience",
+        ),
+    ];
+    for (text, wanted) in cases {
+        let (_folder, path) = file(&text);
+        match from_layers(Some(&path), vec![], vec![]) {
+            Err(Error::Invalid { key, .. } | Error::UnknownKey { key, .. }) => {
+                assert_eq!(key, wanted, "{text}");
+            }
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+    let stray = variables(&[("WRIT_IDENTITY_OIDC_CORP_COLOUR", "red")]);
+    assert!(matches!(from_layers(None, stray, vec![]), Err(Error::UnknownKey { .. })));
+}

@@ -99,6 +99,11 @@ impl Server {
         .await;
     }
 
+    /// `http://host:port`.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     /// Connections of its own, for the runtime of the test that calls.
     pub(crate) fn client(&self) -> Client {
         Client::new(&self.base)

@@ -22,7 +22,10 @@ const CALLERS: [&str; 6] = ["anonymous", "other", "owner", "staff", "administrat
 /// Method, route as in `api/src/router.rs`, path, body, a status for each caller, and the status for whoever brings along
 /// something that isn't good. In path and body `{parcel}` is a parcel of the owner, new in each row; `{owner}` the owner's
 /// account, `{session}` the owner's session. `key` is an API key of the owner for something else.
-const MATRIX: &[(&str, &str, &str, &str, [u16; 6], u16)] = &[
+type Row = (&'static str, &'static str, &'static str, &'static str, [u16; 6], u16);
+
+/// Who may use what.
+const MATRIX: &[Row] = &[
     // What needs no sign-in takes no notice of what is brought along.
     (
         "POST",
@@ -50,6 +53,8 @@ const MATRIX: &[(&str, &str, &str, &str, [u16; 6], u16)] = &[
         422,
     ),
     ("POST", "/v1/auth/email/verify", "/v1/auth/email/verify", r#"{"token":"x"}"#, [422; 6], 422),
+    ("GET", "/v1/auth/oidc/{name}", "/v1/auth/oidc/none", "", [404; 6], 404),
+    ("GET", "/v1/auth/oidc/{name}/callback", "/v1/auth/oidc/none/callback", "", [404; 6], 404),
     // One's own account and sessions: in a session only.
     ("GET", "/v1/auth/me", "/v1/auth/me", "", [200; 6], 401),
     ("POST", "/v1/auth/sign-out", "/v1/auth/sign-out", "{}", [401, 204, 204, 204, 204, 403], 401),
