@@ -124,6 +124,8 @@ kinds! {
     WriteSideUnavailable = SERVICE_UNAVAILABLE, "write-side-unavailable", "Commands can't be taken at the moment";
     /// PostgreSQL doesn't answer; commands go on.
     ReadSideUnavailable = SERVICE_UNAVAILABLE, "read-side-unavailable", "Queries can't be answered at the moment";
+    /// No server for mails is configured (`mail.smtp`); an administrator gives out a new password with `writ admin password`.
+    MailUnavailable = SERVICE_UNAVAILABLE, "mail-unavailable", "This server sends no mails";
     /// The server stops; another instance, or this one after its start, takes the request.
     ShuttingDown = SERVICE_UNAVAILABLE, "shutting-down", "The server is shutting down";
     /// The command is in Kafka, its answer didn't come in time; a repeat with the same idempotency key gives the outcome.
