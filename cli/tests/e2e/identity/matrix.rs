@@ -49,6 +49,14 @@ const MATRIX: &[(&str, &str, &str, &str, [u16; 6], u16)] = &[
         [422; 6],
         422,
     ),
+    (
+        "POST",
+        "/v1/auth/password/forgot",
+        "/v1/auth/password/forgot",
+        r#"{"email":"{unique}@example.org"}"#,
+        [503; 6],
+        503,
+    ),
     ("POST", "/v1/auth/email/verify", "/v1/auth/email/verify", r#"{"token":"x"}"#, [422; 6], 422),
     // One's own account and sessions: in a session only.
     ("GET", "/v1/auth/me", "/v1/auth/me", "", [200; 6], 401),
@@ -69,6 +77,7 @@ const MATRIX: &[(&str, &str, &str, &str, [u16; 6], u16)] = &[
         [401, 401, 401, 401, 401, 403],
         401,
     ),
+    ("POST", "/v1/auth/email/send", "/v1/auth/email/send", "", [401, 503, 503, 503, 503, 403], 401),
     (
         "POST",
         "/v1/auth/totp",
