@@ -19,10 +19,12 @@ use crate::harness::{Client, client, unique};
 /// Whom a row has statuses for, in the order of its columns.
 const CALLERS: [&str; 6] = ["anonymous", "other", "owner", "staff", "administrator", "key"];
 
+type Row = (&'static str, &'static str, &'static str, &'static str, [u16; 6], u16);
+
 /// Method, route as in `api/src/router.rs`, path, body, a status for each caller, and the status for whoever brings along
 /// something that isn't good. In path and body `{parcel}` is a parcel of the owner, new in each row; `{owner}` the owner's
 /// account, `{session}` the owner's session. `key` is an API key of the owner for something else.
-const MATRIX: &[(&str, &str, &str, &str, [u16; 6], u16)] = &[
+const MATRIX: &[Row] = &[
     // What needs no sign-in takes no notice of what is brought along.
     (
         "POST",
