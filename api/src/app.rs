@@ -16,6 +16,8 @@ use writ_projections::query::Queries;
 
 use crate::body::Bodies;
 use crate::identity::Identity;
+use crate::mail::Mailer;
+use crate::mail::outbox::Outbox;
 use crate::openapi;
 use crate::options::Options;
 use crate::rate_limit::RateLimiter;
@@ -41,6 +43,8 @@ pub struct Api {
     pub identity: Identity,
     /// How often a client may ask.
     pub limiter: RateLimiter,
+    /// Sends mails. `None`: nobody gets any.
+    pub mailer: Option<Mailer>,
     /// The parts that `/readyz` reports.
     pub parts: Vec<Part>,
     /// Renders `/metrics`; from [`crate::metrics::install`].
@@ -61,6 +65,8 @@ pub(crate) struct App {
     /// Bytes of bodies and lines from when they are read until they are in the queue to Kafka.
     pub(crate) bodies: Bodies,
     pub(crate) batches: Arc<Semaphore>,
+    /// Mails that are still to be written and sent.
+    pub(crate) outbox: Outbox,
     /// The server stops.
     pub(crate) cancel: CancellationToken,
 }
@@ -80,6 +86,7 @@ impl App {
             requests: Semaphore::new(options.max_requests),
             changes: Semaphore::new((options.max_requests - options.max_requests / 4).max(1)),
             bodies: Bodies::new(options.max_body_bytes.max(options.body_limit)),
+            outbox: Outbox::new(cancel.clone()),
             batches: Arc::new(Semaphore::new(options.max_batches)),
             api,
             options,

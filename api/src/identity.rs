@@ -1,6 +1,6 @@
 //! Who someone is. A sign-in proves an account and begins a session (`sign_in`, `sessions`); what a request brings along is
 //! held against the keys and the directory (`crate::caller`); an account's owner looks after it (`passwords`,
-//! `second_factor`, `api_keys`).
+//! `links`, `second_factor`, `api_keys`).
 //!
 //! What changes here is a command of a built-in model, sent by the server itself in the account's name (`system`), so this
 //! module keeps no state but keys and what the directory hears.
@@ -10,6 +10,7 @@ pub(crate) mod api_keys;
 pub(crate) mod cookies;
 pub(crate) mod grants;
 pub mod keys;
+pub(crate) mod links;
 pub mod oidc;
 pub(crate) mod passwords;
 pub(crate) mod second_factor;

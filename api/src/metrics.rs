@@ -35,6 +35,8 @@ pub const SIGN_INS_TOTAL: &str = "writ_sign_ins_total";
 pub const SIGN_INS_DELAYED_TOTAL: &str = "writ_sign_ins_delayed_total";
 /// Counter: attempts to sign in with a wrong name, password or code.
 pub const SIGN_INS_FAILED_TOTAL: &str = "writ_sign_ins_failed_total";
+/// Counter: mails by `result`: `sent`, `failed`, or `held` since the account got one just before.
+pub const MAILS_TOTAL: &str = "writ_mails_total";
 
 /// Upper bounds of the buckets of every duration, in seconds: from one answer out of memory to the command timeout.
 const DURATION_BUCKETS: &[f64] =
@@ -61,6 +63,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(RATE_LIMIT_LOCAL, "Whether rate limits count in this process only, for want of Redis.");
     describe_counter!(SIGN_INS_DELAYED_TOTAL, "Attempts to sign in that had to wait.");
     describe_counter!(SIGN_INS_FAILED_TOTAL, "Attempts to sign in that were refused.");
+    describe_counter!(MAILS_TOTAL, "Mails by result.");
     metrics::gauge!(RATE_LIMIT_LOCAL).set(0.0);
     Ok(handle)
 }

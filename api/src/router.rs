@@ -10,7 +10,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::Shared;
 use crate::clock::now;
-use crate::identity::{api_keys, oidc, passwords, second_factor, sessions, sign_in};
+use crate::identity::{api_keys, links, oidc, passwords, second_factor, sessions, sign_in};
 use crate::problem::{Kind, Problem};
 use crate::{
     caller, client_address, commands, docs, hardening, health, history, metrics, middleware, projections,
@@ -25,12 +25,14 @@ pub(crate) fn new(app: Shared) -> Router {
         .route("/v1/auth/oidc/{name}/callback", get(oidc::routes::callback))
         .route("/v1/auth/register", post(sign_in::register))
         .route("/v1/auth/refresh", post(sessions::refresh))
+        .route("/v1/auth/password/forgot", post(links::forgot_password))
         .route("/v1/auth/password/reset", post(passwords::reset_password))
         .route("/v1/auth/email/verify", post(passwords::verify_email));
     let of_callers = Router::new()
         .route("/v1/auth/me", get(sign_in::me))
         .route("/v1/auth/sign-out", post(sessions::sign_out))
         .route("/v1/auth/password", post(passwords::change_password))
+        .route("/v1/auth/email/send", post(links::send_verification))
         .route("/v1/auth/totp", post(second_factor::offer))
         .route("/v1/auth/totp/activate", post(second_factor::activate))
         .route("/v1/auth/totp/remove", post(second_factor::remove))

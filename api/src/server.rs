@@ -116,7 +116,8 @@ impl Server {
         }
         let options = Arc::new(self.options.clone());
         let per_address = PerAddress::new(&self.options);
-        let router = router::new(Arc::new(App::new(api, self.options, cancel.clone())));
+        let app = Arc::new(App::new(api, self.options, cancel.clone()));
+        let router = router::new(app.clone());
 
         tracing::info!(server.address = %self.address, tls.enabled = self.tls.is_some(), "the HTTP interface is listening");
         let connections = Connections {
@@ -133,6 +134,7 @@ impl Server {
         }
         drop(self.listener);
         connections.close(shutdown_timeout).await;
+        app.outbox.close(shutdown_timeout).await;
         background.close();
         background.wait().await;
         tracing::info!("the HTTP interface has stopped");

@@ -77,6 +77,7 @@ fn api(options: &Options) -> (Api, watch::Sender<Readiness>) {
         position_wait: Duration::from_millis(100),
         // Nothing listens there either, so every instance counts for itself.
         limiter,
+        mailer: None,
         parts: vec![part],
         metrics: PrometheusBuilder::new().build_recorder().handle(),
     };

@@ -10,6 +10,25 @@ use zeroize::Zeroizing;
 
 use crate::digest::{SecretHash, random};
 
+/// What a link is for. It is good for nothing else: who may confirm an address must not get a password by that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A new password.
+    Password,
+    /// The address is its owner's.
+    Email,
+}
+
+impl Purpose {
+    /// As the model `account` has it, in `proof_for`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Purpose::Password => "password",
+            Purpose::Email => "email",
+        }
+    }
+}
+
 /// Bytes of an account's id and of a secret.
 const LENGTH: usize = 16 + 32;
 

@@ -157,7 +157,11 @@ async fn follow(
     command: &'static str,
     input: Json,
 ) -> Result<Response, Problem> {
-    match change(app, trace, proof.account(), command, input).await {
+    let account = proof.account();
+    // Whoever is told that it is done signs in with it at once.
+    let wait = Wait::Projected;
+    let own = Own { model: ACCOUNT, aggregate: account, command, input, account: Some(account), wait };
+    match system::send(app, trace, own).await {
         Ok(_) => Ok(StatusCode::NO_CONTENT.into_response()),
         Err(problem) if matches!(problem.kind, Kind::GuardFailed | Kind::NotFound | Kind::WrongState) => {
             Err(unusable_link())

@@ -18,6 +18,7 @@ use writ_identity::totp::{RecoveryCode, Used};
 
 use super::accounts::{self, Account};
 use super::cookies;
+use super::links;
 use super::sessions::{self, Carrier, Client, Live};
 use super::system::{self, Own};
 use crate::app::{App, Shared};
@@ -219,18 +220,25 @@ struct Register {
 pub(crate) async fn register(
     State(app): State<Shared>,
     Extension(trace): Extension<Trace>,
-    headers: HeaderMap,
-    body: Body,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let Register { email, password, name } = body::typed(&app, &headers, body).await?;
+    let (parts, body) = request.into_parts();
+    let Register { email, password, name } = body::typed(&app, &parts.headers, body).await?;
     if !app.identity().options.registration {
         return Err(Kind::Forbidden.because("Accounts are made by an administrator here."));
     }
+    // An account is a hash to compute, and a mail to an address that may be anybody's.
+    let buckets = [Bucket::sign_in_address(address)];
+    rate_limit::layer::charge(&app.api.limiter, &parts.extensions, &buckets).await?;
     let hash = hash(&app, "/password", password).await?;
     let input = json!({
         "login": accounts::login(&email), "email": email, "name": name, "password": hash.to_phc(), "roles": [],
     });
-    create(&app, &trace, None, input).await
+    let id = Uuid::now_v7();
+    let response = create(&app, &trace, id, None, input).await?;
+    links::welcome(&app, &trace, id);
+    Ok(response)
 }
 
 #[derive(Debug, Deserialize)]
@@ -261,16 +269,16 @@ pub(crate) async fn create_account(
     let input = json!({
         "login": accounts::login(&email), "email": email, "name": name, "password": password, "roles": roles,
     });
-    create(&app, &trace, caller.actor.id, input).await
+    create(&app, &trace, Uuid::now_v7(), caller.actor.id, input).await
 }
 
 async fn create(
     app: &App,
     trace: &Trace,
+    id: Uuid,
     by: Option<Uuid>,
     input: serde_json::Value,
 ) -> Result<Response, Problem> {
-    let id = Uuid::now_v7();
     // The account can sign in as soon as this is answered.
     let wait = Wait::Projected;
     let own = Own { model: ACCOUNT, aggregate: id, command: "create", input, account: by.or(Some(id)), wait };

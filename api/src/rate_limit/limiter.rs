@@ -30,6 +30,8 @@ pub enum Limit {
     SignInAddress,
     /// Attempts to sign in by account and address.
     SignInAccount,
+    /// Mails by account.
+    Mail,
 }
 
 impl Limit {
@@ -41,6 +43,7 @@ impl Limit {
             Limit::Key => "key",
             Limit::SignInAddress => "sign-in-address",
             Limit::SignInAccount => "sign-in-account",
+            Limit::Mail => "mail",
         }
     }
 }
@@ -85,6 +88,11 @@ impl Bucket {
     /// Attempts to sign in to an account (its login name, in one spelling) from an address.
     pub fn sign_in_account(login: &str, address: IpAddr) -> Bucket {
         Bucket { limit: Limit::SignInAccount, name: login.to_owned(), address: Some(address) }
+    }
+
+    /// Mails to an account, by its id.
+    pub fn mail(account: &str) -> Bucket {
+        Bucket { limit: Limit::Mail, name: account.to_owned(), address: None }
     }
 
     /// For keys in Redis: a hash.
@@ -219,6 +227,7 @@ impl Shared {
             Limit::Key => self.options.key,
             Limit::SignInAddress => self.options.sign_in_address,
             Limit::SignInAccount => self.options.sign_in_account,
+            Limit::Mail => self.options.mail,
         };
         let local = bucket.address.is_some_and(|address| address.to_canonical().is_loopback());
         let uncounted = bucket.limit == Limit::Address && local && !self.options.loopback;

@@ -27,6 +27,8 @@ pub struct Options {
     /// Attempts to sign in to one account from one address. Not to one account from everywhere: then anybody could keep its
     /// owner out.
     pub sign_in_account: Rate,
+    /// Mails to one account, whoever asks for them.
+    pub mail: Rate,
 }
 
 /// A bucket that holds `burst` tokens and gets `per_minute` new ones, one after the other. A request takes one.
@@ -60,6 +62,7 @@ impl Default for Options {
             key: Rate::new(60_000, 6_000),
             sign_in_address: Rate::new(30, 30),
             sign_in_account: Rate::new(10, 10),
+            mail: Rate::new(1, 1),
         }
     }
 }

@@ -101,6 +101,11 @@ mod tests {
             "postgres://u@db/app?password=***&a=b"
         );
         assert_eq!(masked("redis://:hunter2@cache"), "redis://:***@cache");
+        assert_eq!(masked("smtps://u:hunter2@mail:465"), "smtps://u:***@mail:465");
+        assert_eq!(
+            masked("smtp://u%40x.org:hunter2@mail?tls=required"),
+            "smtp://u%40x.org:***@mail?tls=required"
+        );
         assert_eq!(masked("postgres://u:hunter2@db:port/app"), "postgres://***@db:port/app");
         for plain in
             ["127.0.0.1:9092", "http://127.0.0.1:8081/apis/ccompat/v7", "info,writ_api=debug", "writ"]

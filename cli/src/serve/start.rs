@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use writ_api::identity::Identity;
 use writ_api::identity::keys::{self, Keys};
+use writ_api::mail::Mailer;
 use writ_api::metrics::Handle as MetricsHandle;
 use writ_api::rate_limit::RateLimiter;
 use writ_api::{Api, Server};
@@ -34,6 +35,10 @@ pub(super) async fn start(config: Config, models: Arc<Models>, roles: &mut Roles
     // First: an address or keys that can't be used must not leave topics and tables behind.
     let keys = match api {
         true => Some(load_keys(&config).map_err(invalid("identity"))?),
+        false => None,
+    };
+    let mailer = match api {
+        true => Mailer::new(&config.mail, &config.identity.url).map_err(invalid("mail"))?,
         false => None,
     };
     let server = match api {
@@ -67,7 +72,7 @@ pub(super) async fn start(config: Config, models: Arc<Models>, roles: &mut Roles
     }
     // Last, since it reports all parts.
     if let (Some(server), Some(keys)) = (server, keys) {
-        process.start_api(server, keys, metrics, roles)?;
+        process.start_api(server, keys, mailer, metrics, roles)?;
     }
     Ok(())
 }
@@ -174,6 +179,7 @@ impl Process {
         mut self,
         server: Server,
         keys: Keys,
+        mailer: Option<Mailer>,
         metrics: MetricsHandle,
         roles: &mut Roles,
     ) -> Result<(), Error> {
@@ -218,6 +224,7 @@ impl Process {
             positions: queries.positions(self.topics),
             queries,
             limiter,
+            mailer,
             position_wait: Duration::from_millis(self.config.postgres.position_wait_ms),
             parts: self.parts,
             metrics,

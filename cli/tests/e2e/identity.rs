@@ -1,6 +1,7 @@
 //! Who someone is, and what follows from it: signing in, sessions and their ends, second factors, API keys, roles, secrets.
 
 mod accounts;
+mod mail;
 mod matrix;
 mod rights;
 mod secrets;

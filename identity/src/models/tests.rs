@@ -6,6 +6,7 @@ use writ_model::decide::{Actor, Request};
 use writ_model::{Rejection, State, Timestamp, decide, evolve};
 
 use super::*;
+use crate::proof::Purpose;
 use crate::refresh_token::RefreshToken;
 
 fn built_in() -> Models {
@@ -193,7 +194,7 @@ fn a_link_is_good_once_and_for_its_time() {
     let reset = json!({ "password": "sealed:1:a:b", "token": "t" });
     let refused = "The link is used up or too old.";
     assert_eq!(account.refused("reset_password", reset.clone(), 1), refused);
-    let proof = json!({ "proof": "t", "proof_until": Timestamp(10).to_string() });
+    let proof = json!({ "proof": "t", "proof_until": Timestamp(10).to_string(), "proof_for": "password" });
     account.send("send_proof", proof, 2).unwrap();
     assert_eq!(
         account.refused("reset_password", json!({ "password": "sealed:1:a:b", "token": "u" }), 3),
@@ -203,6 +204,25 @@ fn a_link_is_good_once_and_for_its_time() {
     account.send("reset_password", reset.clone(), 9).unwrap();
     assert_eq!(account.refused("reset_password", reset, 9), refused);
     assert_eq!((account.field("email_verified"), account.field("credentials")), (true.into(), 1.into()));
+}
+
+#[test]
+fn a_link_is_good_for_what_it_was_sent_for() {
+    let refused = "The link is used up or too old.";
+    let reset = json!({ "password": "sealed:1:a:b", "token": "t" });
+    let verify = json!({ "token": "t" });
+    let proof = |purpose: Option<Purpose>| json!({ "proof": "t", "proof_until": Timestamp(10).to_string(), "proof_for": purpose.map(Purpose::name) });
+    let mut account = account();
+    account.send("send_proof", proof(Some(Purpose::Email)), 1).unwrap();
+    assert_eq!(account.refused("reset_password", reset.clone(), 2), refused);
+    account.send("verify_email", verify.clone(), 3).unwrap();
+    assert_eq!(account.field("email_verified"), json!(true));
+    assert_eq!(account.refused("verify_email", verify.clone(), 4), refused, "used up");
+    account.send("send_proof", proof(Some(Purpose::Password)), 5).unwrap();
+    assert_eq!(account.refused("verify_email", verify.clone(), 6), refused);
+    account.send("send_proof", proof(None), 7).unwrap();
+    assert_eq!(account.refused("verify_email", verify, 8), refused);
+    assert_eq!(account.refused("reset_password", reset, 8), refused);
 }
 
 #[test]

@@ -42,9 +42,14 @@ pub(crate) const SETTINGS: [(&str, &str); 4] = [
 
 impl Guarded {
     pub(crate) async fn start(models: &[(&str, &str)]) -> Guarded {
+        Guarded::start_with(models, &[]).await
+    }
+
+    /// With more `WRIT_*` variables.
+    pub(crate) async fn start_with(models: &[(&str, &str)], more: &[(&str, &str)]) -> Guarded {
         let world = World::with_models(models);
         tool::run(&world, 4, &["keys", "init"]).await.expect(0);
-        let server = world.start(&SETTINGS).await;
+        let server = world.start(&[&SETTINGS, more].concat()).await;
         let client = server.client();
         let email = "admin@example.org";
         let made = tool::run(&world, 4, &["admin", "create", email]).await.expect(0).stdout;
@@ -55,6 +60,12 @@ impl Guarded {
         })
         .await;
         Guarded { admin, admin_password: password.to_owned(), client, _server: server, world }
+    }
+
+    /// Stops the server and waits for its end.
+    pub(crate) async fn stop(self) -> World {
+        assert!(self._server.terminate().await.success());
+        self.world
     }
 
     /// Another api instance of the same application.

@@ -19,12 +19,11 @@ use crate::harness::{Client, client, unique};
 /// Whom a row has statuses for, in the order of its columns.
 const CALLERS: [&str; 6] = ["anonymous", "other", "owner", "staff", "administrator", "key"];
 
+type Row = (&'static str, &'static str, &'static str, &'static str, [u16; 6], u16);
+
 /// Method, route as in `api/src/router.rs`, path, body, a status for each caller, and the status for whoever brings along
 /// something that isn't good. In path and body `{parcel}` is a parcel of the owner, new in each row; `{owner}` the owner's
 /// account, `{session}` the owner's session. `key` is an API key of the owner for something else.
-type Row = (&'static str, &'static str, &'static str, &'static str, [u16; 6], u16);
-
-/// Who may use what.
 const MATRIX: &[Row] = &[
     // What needs no sign-in takes no notice of what is brought along.
     (
@@ -52,6 +51,14 @@ const MATRIX: &[Row] = &[
         [422; 6],
         422,
     ),
+    (
+        "POST",
+        "/v1/auth/password/forgot",
+        "/v1/auth/password/forgot",
+        r#"{"email":"{unique}@example.org"}"#,
+        [503; 6],
+        503,
+    ),
     ("POST", "/v1/auth/email/verify", "/v1/auth/email/verify", r#"{"token":"x"}"#, [422; 6], 422),
     ("GET", "/v1/auth/oidc/{name}", "/v1/auth/oidc/none", "", [404; 6], 404),
     ("GET", "/v1/auth/oidc/{name}/callback", "/v1/auth/oidc/none/callback", "", [404; 6], 404),
@@ -74,6 +81,7 @@ const MATRIX: &[Row] = &[
         [401, 401, 401, 401, 401, 403],
         401,
     ),
+    ("POST", "/v1/auth/email/send", "/v1/auth/email/send", "", [401, 503, 503, 503, 503, 403], 401),
     (
         "POST",
         "/v1/auth/totp",
