@@ -1,12 +1,11 @@
 //! What other teams see: the records in Kafka, their headers, and their schemas in the registry.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::harness::world::{brokers, registry_url};
-use crate::harness::{self, Slot, kafka, models, unique};
+use crate::harness::{self, Slot, kafka, models, python, unique};
 
 static SERVER: Slot = harness::slot();
 
@@ -84,7 +83,7 @@ async fn every_event_of_every_model_has_a_subject_of_its_own() {
 
 #[tokio::test]
 async fn a_stock_consumer_reads_what_the_commands_answered() {
-    let python = stock_consumer();
+    let python = python::environment("stock_consumer");
     let app = harness::shared(&SERVER).await;
     let order = app.place_order().await;
     let path = format!("/v1/order/{}", order.id());
@@ -92,9 +91,9 @@ async fn a_stock_consumer_reads_what_the_commands_answered() {
     let shipped = app.post(&format!("{path}/ship"), &json!({})).await.expect(200);
 
     let topic = app.world().topic("order");
-    let script = source("consume.py");
+    let script = python::source("stock_consumer", "consume.py");
     let output = tokio::task::spawn_blocking(move || {
-        run(Command::new(python).arg(script).args([brokers(), registry_url(), topic]))
+        python::run(Command::new(python).arg(script).args([brokers(), registry_url(), topic]))
     })
     .await
     .unwrap();
@@ -114,40 +113,4 @@ async fn a_stock_consumer_reads_what_the_commands_answered() {
             assert_eq!(&record["value"][name], value, "{name} of {record}");
         }
     }
-}
-
-fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stock_consumer").join(name)
-}
-
-#[track_caller]
-fn run(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| {
-        panic!("{command:?}: {error}. This test needs Python 3 with venv: `apt-get install python3-venv`, or `brew install python`")
-    });
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{command:?} failed. This test needs Python 3 with venv (`apt-get install python3-venv`, or `brew install \
-         python`) and, once, the Python package index.\n{stderr}"
-    );
-    output
-}
-
-/// The Python of an environment with Confluent's client, made once below the target folder.
-fn stock_consumer() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stock-consumer");
-    let python = folder.join("bin/python");
-    let requirements = std::fs::read_to_string(source("requirements.txt")).unwrap();
-    // Written last, so a half-made environment is made again.
-    let installed = folder.join("installed.txt");
-    if std::fs::read_to_string(&installed).is_ok_and(|text| text == requirements) {
-        return python;
-    }
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-    run(Command::new(&python)
-        .args(["-m", "pip", "install", "--quiet", "--requirement"])
-        .arg(source("requirements.txt")));
-    std::fs::write(&installed, requirements).unwrap();
-    python
 }

@@ -41,9 +41,14 @@ pub(crate) const SETTINGS: [(&str, &str); 4] = [
 
 impl Guarded {
     pub(crate) async fn start(models: &[(&str, &str)]) -> Guarded {
+        Self::start_with(models, &[]).await
+    }
+
+    /// `settings`: more `WRIT_*` variables.
+    pub(crate) async fn start_with(models: &[(&str, &str)], settings: &[(&str, &str)]) -> Guarded {
         let world = World::with_models(models);
         tool::run(&world, 4, &["keys", "init"]).await.expect(0);
-        let server = world.start(&SETTINGS).await;
+        let server = world.start(&[&SETTINGS, settings].concat()).await;
         let client = server.client();
         let email = "admin@example.org";
         let made = tool::run(&world, 4, &["admin", "create", email]).await.expect(0).stdout;
