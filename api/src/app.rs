@@ -79,7 +79,7 @@ impl App {
     }
 
     pub(crate) fn new(api: Api, options: Options, cancel: CancellationToken) -> App {
-        let openapi = openapi::document(&api.models).to_string().into();
+        let openapi = openapi::document(&api.models, api.identity.options.is_https()).to_string().into();
         App {
             openapi,
             references: References::new(options.reference_wait()),

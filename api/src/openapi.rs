@@ -1,16 +1,21 @@
 //! `GET /openapi.json`: the OpenAPI 3.1 document of the application's models, made once at start.
 
+mod auth;
 mod components;
 mod examples;
 mod history;
 mod lists;
 mod operations;
+mod pages;
+mod problems;
+mod security;
 
 use serde_json::{Map, Value as Json, json};
 use writ_model::{Command, Event, Model, Models};
 
-/// The document. Equal models give an equal document.
-pub fn document(models: &Models) -> Json {
+/// The document. Equal models give an equal document. `is_https`: whether clients reach the server by HTTPS, where cookies have
+/// other names.
+pub fn document(models: &Models, is_https: bool) -> Json {
     let mut paths = Map::new();
     let mut schemas = components::schemas();
     for model in models.models.values().map(AsRef::as_ref) {
@@ -21,7 +26,8 @@ pub fn document(models: &Models) -> Json {
     history::add_schemas(&mut schemas);
     lists::add_projections(models, &mut paths, &mut schemas);
     operations::add_batch(models, &mut paths);
-    operations::add_health(&mut paths);
+    auth::add_paths(&mut paths);
+    pages::add_paths(&mut paths);
     let tags: Vec<_> = models
         .models
         .values()
@@ -36,6 +42,7 @@ pub fn document(models: &Models) -> Json {
             json!({ "name": "projections", "description": "Tables that follow the events." }),
             json!({ "name": "history", "description": "What happened." }),
             json!({ "name": "batch", "description": "Many commands in one request." }),
+            json!({ "name": auth::TAG, "description": "Signing in, and one's own account." }),
             json!({ "name": "health", "description": "For those who run the server." }),
         ])
         .collect();
@@ -52,9 +59,10 @@ pub fn document(models: &Models) -> Json {
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "parameters": components::parameters(),
+            "parameters": components::parameters(models),
             "headers": components::headers(),
             "responses": components::responses(),
+            "securitySchemes": security::schemes(is_https),
         },
     })
 }
@@ -62,7 +70,9 @@ pub fn document(models: &Models) -> Json {
 const DESCRIPTION: &str = "\
 Commands change things: each is checked, decided and kept as an event in Kafka before it is answered. Queries read the \
 tables that follow the events, a moment later; send the `Writ-Position` of a command's answer with a query to read what \
-you wrote. Errors are problem documents (RFC 9457). Decimals are strings, times are RFC 3339 in UTC.";
+you wrote. Errors are problem documents (RFC 9457). Decimals are strings, times are RFC 3339 in UTC. \
+Fields of a state or an event that the rules hide from you are missing, and what you may not read is as what doesn't \
+exist.";
 
 /// The names of a model's schemas. Model, command and event names are lower snake case, so no two collide: each
 /// kind has a suffix of its own.

@@ -84,7 +84,7 @@ kinds! {
     UnknownProjection = NOT_FOUND, "unknown-projection", "There is no such projection";
     /// The model declares no such command, or it is sent to the wrong path.
     UnknownCommand = NOT_FOUND, "unknown-command", "There is no such command";
-    /// No aggregate has this id, or it was deleted.
+    /// No aggregate has this id, it was deleted, or you may not read it.
     NotFound = NOT_FOUND, "not-found", "It does not exist";
     /// The address exists, the method doesn't; `Allow` names those that do.
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method-not-allowed", "The address doesn't take this method";

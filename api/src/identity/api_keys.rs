@@ -6,7 +6,8 @@ use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, LOCATION};
 use http::{HeaderMap, StatusCode};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 use writ_identity::api_key::{ApiKey, StoredApiKey};
@@ -21,12 +22,27 @@ use crate::commands::Wait;
 use crate::middleware::Trace;
 use crate::problem::Problem;
 
-#[derive(Debug, Deserialize)]
+/// An API key, which acts for the caller's account.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Create {
+pub(crate) struct Create {
+    /// What it is for.
+    #[schemars(length(min = 1, max = 100))]
     name: String,
+    /// What it may be used for, of what the account may do: `model.command`, `model.read`, `model.*`, `*.read` or `*`.
+    #[schemars(with = "Vec<String>", length(max = 200))]
     scopes: Permissions,
+    /// Without it the key is good until it is revoked.
+    #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
+}
+
+/// A new API key.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Created<'a> {
+    id: Uuid,
+    /// The key itself. It isn't shown again.
+    key: &'a str,
 }
 
 /// `POST /v1/auth/api-keys`.
@@ -49,7 +65,8 @@ pub(crate) async fn create(
     let wait = Wait::Projected;
     let own = Own { model: API_KEY, aggregate: id, command: "create", input, account: Some(account), wait };
     system::send(&app, &trace, own).await?;
-    let shown = json!({ "id": id, "key": *key.to_text() });
+    let text = key.to_text();
+    let shown = Created { id, key: &text };
     let headers = [(CACHE_CONTROL, "no-store".to_owned()), (LOCATION, format!("/v1/{API_KEY}/{id}"))];
     Ok((StatusCode::CREATED, headers, Json(shown)).into_response())
 }

@@ -29,7 +29,8 @@ pub(crate) enum Cookie {
 }
 
 impl Cookie {
-    fn name(self, is_https: bool) -> &'static str {
+    /// Its name.
+    pub(crate) fn name(self, is_https: bool) -> &'static str {
         match (self, is_https) {
             (Cookie::Access, true) => "__Host-writ_access",
             (Cookie::Refresh, true) => "__Host-writ_refresh",

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -26,9 +27,9 @@ use crate::middleware::Trace;
 use crate::problem::{Kind, Problem};
 use crate::rate_limit::{self, Bucket};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Forgot {
+pub(crate) struct Forgot {
     email: String,
 }
 

@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
@@ -82,12 +83,16 @@ pub(crate) async fn session_anew(
     sessions::start(app, trace, account, Uuid::now_v7(), "password", client).await
 }
 
-#[derive(Debug, Deserialize)]
+/// A new password.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ChangePassword {
+pub(crate) struct ChangePassword {
     /// The present one; of an account that has none it may be left out.
+    #[schemars(extend("format" = "password", "writeOnly" = true))]
     current: Option<String>,
+    #[schemars(length(min = 12), extend("format" = "password", "writeOnly" = true))]
     password: String,
+    /// Of the second factor, if the account has one, or a recovery code.
     code: Option<String>,
 }
 
@@ -111,10 +116,13 @@ pub(crate) async fn change_password(
     Ok(live.into_response(&app, caller.carrier()))
 }
 
-#[derive(Debug, Deserialize)]
+/// A new password for who has the link.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Reset {
+pub(crate) struct Reset {
+    /// The last part of the link.
     token: String,
+    #[schemars(length(min = 12), extend("format" = "password", "writeOnly" = true))]
     password: String,
 }
 
@@ -132,9 +140,11 @@ pub(crate) async fn reset_password(
     follow(&app, &trace, &proof, "reset_password", input).await
 }
 
-#[derive(Debug, Deserialize)]
+/// What a link in a mail has.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Verify {
+pub(crate) struct Verify {
+    /// The last part of the link.
     token: String,
 }
 

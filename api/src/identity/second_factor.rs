@@ -7,7 +7,8 @@ use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use http::header::CACHE_CONTROL;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use writ_identity::totp::{RecoveryCodes, TotpSecret, Used};
 
@@ -22,10 +23,14 @@ use crate::clock::now;
 use crate::middleware::Trace;
 use crate::problem::{Kind, Problem};
 
-#[derive(Debug, Deserialize)]
+/// Proof that the caller is the account's owner.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Owner {
+pub(crate) struct Owner {
+    /// Needed if the account has one.
+    #[schemars(extend("format" = "password", "writeOnly" = true))]
     password: Option<String>,
+    /// Of the second factor, if the account has one, or a recovery code.
     code: Option<String>,
 }
 
@@ -50,14 +55,25 @@ pub(crate) async fn offer(
         Kind::Internal.because("identity.audience can't be the name of an issuer; the server's log says why.")
     })?;
     change(&app, &trace, account.id, "offer_totp", json!({ "totp": *secret.to_base32() })).await?;
-    let shown = json!({ "secret": *secret.to_base32(), "uri": *uri });
+    let shown = Offer { secret: &secret.to_base32(), uri: &uri };
     Ok(([(CACHE_CONTROL, "no-store")], Json(shown)).into_response())
 }
 
-#[derive(Debug, Deserialize)]
+/// A code of the second factor.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Code {
+pub(crate) struct Code {
+    /// What the app shows now.
     code: String,
+}
+
+/// A secret for an authenticator app (RFC 6238). It isn't shown again.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Offer<'a> {
+    /// In Base32.
+    secret: &'a str,
+    /// The same as `otpauth:` address, for a QR code.
+    uri: &'a str,
 }
 
 /// `POST /v1/auth/totp/activate`: the app shows codes, so from now on one is asked for. The answer has the recovery codes, once.
@@ -82,7 +98,7 @@ pub(crate) async fn activate(
     let committed = change(&app, &trace, account.id, "activate_totp", input).await?;
     let live = session_anew(&app, &trace, &caller, &client, account, &committed).await?;
     let codes: Vec<_> = codes.iter().map(|code| code.to_text().to_string()).collect();
-    Ok(live.with(json!({ "recovery_codes": codes })).into_response(&app, caller.carrier()))
+    Ok(live.with_recovery_codes(codes).into_response(&app, caller.carrier()))
 }
 
 /// `POST /v1/auth/totp/remove`.

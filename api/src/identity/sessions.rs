@@ -9,6 +9,7 @@ use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, StatusCode};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
@@ -46,8 +47,7 @@ pub(crate) struct Live {
     account: Account,
     access_token: String,
     refresh: RefreshToken,
-    /// What else the answer has.
-    more: serde_json::Value,
+    recovery_codes: Option<Vec<String>>,
 }
 
 /// Where a session is begun.
@@ -66,19 +66,20 @@ impl Client {
 }
 
 /// What a client gets.
-#[derive(Debug, Serialize)]
-struct Tokens {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Tokens {
     account: Uuid,
     session: Uuid,
-    /// Seconds.
+    /// Seconds for which the access token is good.
     expires_in: u64,
     #[serde(flatten)]
     carried: Carried,
-    #[serde(flatten)]
-    more: serde_json::Value,
+    /// Once, after the second factor was activated: each is good for one sign-in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery_codes: Option<Vec<String>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 enum Carried {
     Body { token_type: &'static str, access_token: String, refresh_token: String },
@@ -132,7 +133,7 @@ fn live(app: &App, account: Account, refresh: RefreshToken) -> Result<Live, Prob
             tracing::error!(%error, "no access token can be signed");
             Kind::Internal.because("No access token can be signed; the server's log says why.")
         })?;
-    Ok(Live { account, access_token, refresh, more: serde_json::Value::Null })
+    Ok(Live { account, access_token, refresh, recovery_codes: None })
 }
 
 fn after(at: Timestamp, span: std::time::Duration) -> Timestamp {
@@ -140,9 +141,9 @@ fn after(at: Timestamp, span: std::time::Duration) -> Timestamp {
 }
 
 impl Live {
-    /// With these members in the answer.
-    pub(crate) fn with(self, more: serde_json::Value) -> Live {
-        Live { more, ..self }
+    /// With these recovery codes in the answer.
+    pub(crate) fn with_recovery_codes(self, codes: Vec<String>) -> Live {
+        Live { recovery_codes: Some(codes), ..self }
     }
 
     /// The answer with its tokens.
@@ -168,15 +169,16 @@ impl Live {
                 Carried::Cookies { csrf: cookies::csrf(&identity.keys.sealing(), session) }
             }
         };
-        let (account, more) = (self.account.id, self.more);
-        let tokens = Tokens { account, session, expires_in: LIFETIME.as_secs(), carried, more };
+        let (account, recovery_codes) = (self.account.id, self.recovery_codes);
+        let tokens = Tokens { account, session, expires_in: LIFETIME.as_secs(), carried, recovery_codes };
         (headers, [(CACHE_CONTROL, "no-store")], Json(tokens)).into_response()
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// The refresh token, unless a cookie has it.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Refresh {
+pub(crate) struct Refresh {
     refresh_token: Option<String>,
 }
 

@@ -9,6 +9,7 @@ use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, StatusCode};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
@@ -31,14 +32,17 @@ use crate::middleware::Trace;
 use crate::problem::{Kind, Problem};
 use crate::rate_limit::{self, Bucket};
 
-#[derive(Debug, Deserialize)]
+/// Who signs in, and by what.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct SignIn {
+pub(crate) struct SignIn {
     email: String,
+    /// The present one.
+    #[schemars(extend("format" = "password", "writeOnly" = true))]
     password: String,
-    /// Of the second factor, or a recovery code.
+    /// Of the second factor, or a recovery code. Needed if the account has a second factor.
     code: Option<String>,
-    /// The tokens go into cookies.
+    /// The tokens go into cookies, which scripts of a page can't read, and not into the answer.
     #[serde(default)]
     cookies: bool,
 }
@@ -208,11 +212,16 @@ fn of_hasher(error: HasherError) -> Problem {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// An account of one's own.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Register {
+pub(crate) struct Register {
+    #[schemars(extend("format" = "email"))]
     email: String,
+    #[schemars(length(min = 12), extend("format" = "password", "writeOnly" = true))]
     password: String,
+    /// What others see.
+    #[schemars(length(min = 1, max = 200))]
     name: Option<String>,
 }
 
@@ -241,12 +250,19 @@ pub(crate) async fn register(
     Ok(response)
 }
 
-#[derive(Debug, Deserialize)]
+/// An account of somebody else.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Create {
+pub(crate) struct Create {
+    #[schemars(extend("format" = "email"))]
     email: String,
+    /// What others see.
+    #[schemars(length(min = 1, max = 200))]
     name: Option<String>,
+    /// Without one the account signs in by a provider, or its owner sets one by a link.
+    #[schemars(length(min = 12), extend("format" = "password", "writeOnly" = true))]
     password: Option<String>,
+    /// Names or ids of roles: none that has more permissions than the caller.
     #[serde(default)]
     roles: Vec<String>,
 }
@@ -272,6 +288,13 @@ pub(crate) async fn create_account(
     create(&app, &trace, Uuid::now_v7(), caller.actor.id, input).await
 }
 
+/// A new account.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Created {
+    id: Uuid,
+    version: u64,
+}
+
 async fn create(
     app: &App,
     trace: &Trace,
@@ -291,14 +314,16 @@ async fn create(
         other => {
             let committed = other?;
             let headers = [(http::header::LOCATION, format!("/v1/{ACCOUNT}/{id}"))];
-            let body = json!({ "id": id, "version": committed.version });
-            Ok((StatusCode::CREATED, headers, Json(body)).into_response())
+            let created = Created { id, version: committed.version };
+            Ok((StatusCode::CREATED, headers, Json(created)).into_response())
         }
     }
 }
 
-#[derive(Debug, Serialize)]
-struct Me {
+/// Who the caller is.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Me {
+    /// Null: nobody has signed in.
     account: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<Uuid>,
@@ -316,7 +341,7 @@ struct Me {
     permissions: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     scopes: Option<Vec<String>>,
-    /// For commands by cookie.
+    /// For commands by cookie: the header `Writ-Csrf`.
     #[serde(skip_serializing_if = "Option::is_none")]
     csrf: Option<String>,
 }

@@ -1,11 +1,13 @@
 //! The parts of the document that operations refer to.
 
 use http::StatusCode;
+use indexmap::IndexMap;
 use serde_json::{Map, Value as Json, json};
-use writ_model::{Event, Model, json_schema};
+use writ_model::{Command, Event, Field, Model, Models, json_schema};
 
-use super::{Names, lists, reference};
+use super::{Names, lists, problems, reference};
 use crate::headers::IDEMPOTENCY_KEY_LIMIT;
+use crate::identity::grants;
 use crate::problem::{self, Kind, PROBLEM_JSON};
 
 /// Schemas that every application has.
@@ -47,19 +49,39 @@ pub(super) fn schemas() -> Map<String, Json> {
 /// The schemas of one model.
 pub(super) fn add_model(model: &Model, schemas: &mut Map<String, Json>) {
     let names = Names(model);
-    let mut state = json_schema::of_state(model);
+    let mut state = shown(json_schema::of_state(model), &model.fields);
     if let Some(doc) = &model.doc {
         state["description"] = json!(doc);
     }
     schemas.insert(names.state(), state);
     schemas.insert(names.item(), item(&names));
     schemas.insert(names.list(), lists::list(&reference("schemas", &names.item())));
-    for command in model.commands.values() {
-        schemas.insert(names.input(command), json_schema::of_input(command));
+    for command in model.commands.values().filter(|command| !grants::is_own(&model.name, &command.name)) {
+        schemas.insert(names.input(command), input(command));
+        if let Some(event) = model.events.get(&command.emits) {
+            schemas.insert(names.event(event), event_schema(event));
+        }
     }
-    for event in model.events.values() {
-        schemas.insert(names.event(event), event_schema(event));
+}
+
+fn input(command: &Command) -> Json {
+    let mut schema = json_schema::of_input(command);
+    for name in command.input.values().filter(|field| field.secret).map(|field| &field.name) {
+        schema["properties"][name]["writeOnly"] = json!(true);
     }
+    schema
+}
+
+/// What of fields an answer may show. Any may be missing: rules hide it, `fields` leaves it out, and who sends a command need not
+/// be someone who may read. Secrets always are.
+fn shown(mut schema: Json, fields: &IndexMap<String, Field>) -> Json {
+    if let Some(schema) = schema.as_object_mut() {
+        schema.shift_remove("required");
+    }
+    if let Some(properties) = schema["properties"].as_object_mut() {
+        properties.retain(|name, _| fields.get(name).is_none_or(|field| !field.secret));
+    }
+    schema
 }
 
 fn item(names: &Names<'_>) -> Json {
@@ -90,7 +112,7 @@ fn event_schema(event: &Event) -> Json {
             "type": { "const": event.type_name },
             "version": version(),
             "time": { "type": "string", "format": "date-time" },
-            "data": json_schema::of_event(event)
+            "data": shown(json_schema::of_event(event), &event.fields)
         }
     })
 }
@@ -99,7 +121,9 @@ pub(super) fn version() -> Json {
     json!({ "type": "integer", "format": "int64", "minimum": 1, "description": "Number of events of the aggregate." })
 }
 
-pub(super) fn parameters() -> Json {
+pub(super) fn parameters(models: &Models) -> Json {
+    let names: Vec<_> = models.models.keys().map(String::as_str).collect();
+    let position = format!("({}):[0-9]{{1,5}}:[0-9]{{1,18}}", names.join("|"));
     json!({
         "Id": {
             "name": "id", "in": "path", "required": true,
@@ -132,7 +156,7 @@ pub(super) fn parameters() -> Json {
         "Position": {
             "name": "Writ-Position", "in": "header",
             "description": "Waits until the read model shows these positions; several are separated by commas.",
-            "schema": { "type": "string" },
+            "schema": { "type": "string", "pattern": format!("^{position}(, ?{position})*$") },
             "example": "order:5:1234"
         }
     })
@@ -152,7 +176,17 @@ pub(super) fn headers() -> Json {
             "schema": { "type": "string", "enum": ["true", "false"] }
         },
         "RequestId": { "description": "Names the request in the server's log.", "schema": { "type": "string" } },
-        "RetryAfter": { "description": "Seconds.", "schema": { "type": "integer" } },
+        "RetryAfter": { "description": "Seconds.", "schema": { "type": "integer", "minimum": 0 } },
+        "RateLimitPolicy": {
+            "description": "The limits of the client (draft-ietf-httpapi-ratelimit-headers-10); absent if there are none.",
+            "schema": { "type": "string" }, "example": "\"account\";q=1000;w=10"
+        },
+        "RateLimit": {
+            "description": "What is left of these limits.",
+            "schema": { "type": "string" }, "example": "\"account\";r=999;t=1"
+        },
+        "SetCookie": { "description": "The tokens, if they go into cookies.", "schema": { "type": "string" } },
+        "WwwAuthenticate": { "description": "RFC 6750.", "schema": { "type": "string", "const": "Bearer" } },
         "Allow": { "description": "The methods that the address takes.", "schema": { "type": "string" } }
     })
 }
@@ -179,6 +213,12 @@ pub(super) fn responses() -> Json {
         let mut headers = json!({ "X-Request-Id": reference("headers", "RequestId") });
         match status {
             StatusCode::SERVICE_UNAVAILABLE => headers["Retry-After"] = reference("headers", "RetryAfter"),
+            StatusCode::TOO_MANY_REQUESTS => {
+                headers["Retry-After"] = reference("headers", "RetryAfter");
+                headers["RateLimit-Policy"] = reference("headers", "RateLimitPolicy");
+                headers["RateLimit"] = reference("headers", "RateLimit");
+            }
+            StatusCode::UNAUTHORIZED => headers["WWW-Authenticate"] = reference("headers", "WwwAuthenticate"),
             StatusCode::METHOD_NOT_ALLOWED => headers["Allow"] = reference("headers", "Allow"),
             StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => {
                 headers["ETag"] = reference("headers", "ETag")
@@ -194,5 +234,7 @@ pub(super) fn responses() -> Json {
             }),
         );
     }
+    let bare = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    responses.insert(response_name(bare), problems::head_too_large());
     Json::Object(responses)
 }

@@ -1,11 +1,14 @@
 //! The part of the document on what happened: events, states of the past, changes.
 
+use http::StatusCode;
 use serde_json::{Map, Value as Json, json};
 use writ_model::{Model, Models};
 use writ_projections::query::MAX_LIMIT;
 
 use super::components::version;
-use super::operations::{QUERY_PROBLEMS, responses, success};
+use super::operations::{query, success};
+use super::problems::Problems;
+use super::security::Security;
 use super::{Names, reference};
 
 /// The addresses of events. After those of the commands: a command may be called `events`.
@@ -50,7 +53,7 @@ fn all(models: &Models) -> Json {
     let order = json!({ "type": "string", "enum": ["time", "-time"], "default": "-time" });
     parameters.push(parameter("sort", "The earliest or the latest first.", order));
     parameters.extend(page());
-    list("list_events", "history", "Events of all that you may read", &parameters)
+    list("list_events", "history", "Events of all that you may read", &parameters, query())
 }
 
 fn of_one(model: &Model) -> Json {
@@ -58,19 +61,18 @@ fn of_one(model: &Model) -> Json {
     let mut parameters = vec![reference("parameters", "Id")];
     parameters.extend(page());
     let summary = format!("The events of one {name}, by version, also after it was deleted");
-    list(&format!("events_of_{name}"), name, &summary, &parameters)
+    list(&format!("events_of_{name}"), name, &summary, &parameters, query().and(&[StatusCode::NOT_FOUND]))
 }
 
-fn list(operation: &str, tag: &str, summary: &str, parameters: &[Json]) -> Json {
+fn list(operation: &str, tag: &str, summary: &str, parameters: &[Json], problems: Problems) -> Json {
     json!({
         "operationId": operation,
         "tags": [tag],
         "summary": summary,
         "parameters": parameters,
-        "responses": responses(
-            [("200", success("The page.", &[], &reference("schemas", "LoggedEvents")))],
-            QUERY_PROBLEMS,
-        ),
+        "security": Security::ByRules { changes: false }.to_json(),
+        "responses": problems
+            .responses([("200", success("The page.", &[], &reference("schemas", "LoggedEvents")))]),
     })
 }
 

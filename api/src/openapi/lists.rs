@@ -7,14 +7,22 @@ use writ_model::declaration::Projection;
 use writ_model::{Field, Model, Models, Type, json_schema};
 use writ_projections::query::MAX_LIMIT;
 
-use super::operations::{QUERY_PROBLEMS, responses, success};
+use super::operations::{query, success};
+use super::problems::Problems;
+use super::security::Security;
 use super::{Names, pascal, reference};
 
 /// The list of a model.
 pub(super) fn of_model(model: &Model) -> Json {
-    let fixed = ["id", "version", "created_at", "updated_at"];
+    let time = || json!({ "type": "string", "format": "date-time" });
+    let fixed = [
+        ("id", json!({ "type": "string" })),
+        ("version", json!({ "type": "integer" })),
+        ("created_at", time()),
+        ("updated_at", time()),
+    ];
     let mut parameters = filters(&model.fields);
-    parameters.extend(fixed.map(|name| comparison(name, false, false)));
+    parameters.extend(fixed.map(|(name, schema)| comparison(name, false, false, schema)));
     parameters.extend(common(&model.fields, &model.search));
     parameters.push(expand(model));
     parameters.push(reference("parameters", "Position"));
@@ -93,7 +101,8 @@ fn operation(name: &str, tag: &str, schema: &str, parameters: &[Json]) -> Json {
         "tags": [tag],
         "summary": format!("A page of {name} items"),
         "parameters": parameters,
-        "responses": responses([("200", page)], QUERY_PROBLEMS),
+        "security": Security::ByRules { changes: false }.to_json(),
+        "responses": query().responses([("200", page)]),
     })
 }
 
@@ -128,12 +137,13 @@ fn states() -> Json {
         "required": ["items"],
         "properties": { "items": { "type": "array", "items": reference("schemas", "Projection") } }
     });
-    let problems = [StatusCode::BAD_REQUEST, StatusCode::SERVICE_UNAVAILABLE];
+    let problems = Problems::of_query().and(&[StatusCode::BAD_REQUEST]);
     json!({
         "operationId": "list_projections",
         "tags": ["projections"],
         "summary": "What you may read of models, the event log and SQL projections: which follow the events, are being built, or have stopped",
-        "responses": responses([("200", success("All of which you may read something.", &[], &schema))], &problems),
+        "security": Security::ByRules { changes: false }.to_json(),
+        "responses": problems.responses([("200", success("All of which you may read something.", &[], &schema))]),
     })
 }
 
@@ -222,22 +232,37 @@ fn add(name: &str, ty: &Type, in_list: bool, parameters: &mut Vec<Json>) {
         },
         Type::Json => parameters.push(contains("It contains this JSON.")),
         _ if in_list => parameters.push(contains("Some item of the list has this value.")),
-        Type::Boolean | Type::Ref { .. } => parameters.push(comparison(name, true, false)),
+        Type::Boolean | Type::Ref { .. } => parameters.push(comparison(name, true, false, value(ty))),
         Type::Text { .. } | Type::Email | Type::Url | Type::Enum(_) => {
-            parameters.push(comparison(name, false, true));
+            parameters.push(comparison(name, false, true, value(ty)));
         }
-        _ => parameters.push(comparison(name, false, false)),
+        _ => parameters.push(comparison(name, false, false, value(ty))),
     }
 }
 
-fn comparison(name: &str, unordered: bool, text: bool) -> Json {
+/// A value that a field is compared with.
+fn value(ty: &Type) -> Json {
+    match ty {
+        Type::Boolean => json!({ "type": "boolean" }),
+        Type::Integer { .. } => json!({ "type": "integer", "format": "int64" }),
+        Type::Decimal { .. } => json!({ "type": "string", "pattern": "^-?[0-9]{1,9}(\\.[0-9]{1,9})?$" }),
+        Type::Timestamp => json!({ "type": "string", "format": "date-time" }),
+        Type::Date => json!({ "type": "string", "format": "date" }),
+        Type::Duration => json!({ "type": "string", "format": "duration" }),
+        Type::Uuid => json!({ "type": "string", "format": "uuid" }),
+        Type::Enum(values) => json!({ "type": "string", "enum": values }),
+        _ => json!({ "type": "string" }),
+    }
+}
+
+fn comparison(name: &str, unordered: bool, text: bool, schema: Json) -> Json {
     let order = if unordered { "" } else { ", `[lt]`, `[lte]`, `[gt]`, `[gte]`" };
     let patterns = if text { ", `[like]` and `[ilike]` with `%` and `_`" } else { "" };
     let description = format!(
         "Equal to this value. Also `{name}[ne]`{order}{patterns}, `{name}[is_null]` with `true` or `false`, and `{name}[in]` with a \
          list separated by commas."
     );
-    parameter(name, &description, json!({ "type": "string" }))
+    parameter(name, &description, schema)
 }
 
 fn parameter(name: &str, description: &str, schema: Json) -> Json {

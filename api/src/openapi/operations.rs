@@ -4,44 +4,11 @@ use http::StatusCode;
 use serde_json::{Map, Value as Json, json};
 use writ_model::{Command, Model, Models};
 
-use super::components::{response_name, version};
+use super::components::version;
+use super::problems::Problems;
+use super::security::Security;
 use super::{Names, examples, history, lists, reference};
-
-/// Statuses of every command.
-const COMMAND_PROBLEMS: &[StatusCode] = &[
-    StatusCode::BAD_REQUEST,
-    StatusCode::FORBIDDEN,
-    StatusCode::NOT_FOUND,
-    StatusCode::REQUEST_TIMEOUT,
-    StatusCode::CONFLICT,
-    StatusCode::PRECONDITION_FAILED,
-    StatusCode::PAYLOAD_TOO_LARGE,
-    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-    StatusCode::MISDIRECTED_REQUEST,
-    StatusCode::UNPROCESSABLE_ENTITY,
-    StatusCode::INTERNAL_SERVER_ERROR,
-    StatusCode::SERVICE_UNAVAILABLE,
-    StatusCode::GATEWAY_TIMEOUT,
-];
-/// Statuses of every query.
-pub(super) const QUERY_PROBLEMS: &[StatusCode] = &[
-    StatusCode::BAD_REQUEST,
-    StatusCode::NOT_FOUND,
-    StatusCode::PRECONDITION_FAILED,
-    StatusCode::MISDIRECTED_REQUEST,
-    StatusCode::INTERNAL_SERVER_ERROR,
-    StatusCode::SERVICE_UNAVAILABLE,
-    StatusCode::GATEWAY_TIMEOUT,
-];
-/// Statuses of the batch itself; its lines have those of commands.
-const BATCH_PROBLEMS: &[StatusCode] = &[
-    StatusCode::BAD_REQUEST,
-    StatusCode::FORBIDDEN,
-    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-    StatusCode::MISDIRECTED_REQUEST,
-    StatusCode::INTERNAL_SERVER_ERROR,
-    StatusCode::SERVICE_UNAVAILABLE,
-];
+use crate::identity::grants;
 
 /// The paths of one model.
 pub(super) fn add_paths(models: &Models, model: &Model, paths: &mut Map<String, Json>) {
@@ -65,17 +32,15 @@ pub(super) fn add_paths(models: &Models, model: &Model, paths: &mut Map<String, 
                     reference("parameters", "IfNoneMatch"),
                     reference("parameters", "Position"),
                 ],
-                "responses": responses(
-                    [
-                        ("200", success("It exists.", &["ETag"], &history::one(&Names(model)))),
-                        ("304", json!({ "description": "It has the version of `If-None-Match`." })),
-                    ],
-                    QUERY_PROBLEMS,
-                ),
+                "security": Security::ByRules { changes: false }.to_json(),
+                "responses": query().and(&[StatusCode::NOT_FOUND]).responses([
+                    ("200", success("It exists.", &["ETag"], &history::one(&Names(model)))),
+                    ("304", not_modified()),
+                ]),
             }
         }),
     );
-    for command in model.commands.values() {
+    for command in model.commands.values().filter(|command| !grants::is_own(name, &command.name)) {
         let path = if command.creates {
             format!("/v1/{name}/{}", command.name)
         } else {
@@ -111,19 +76,35 @@ fn post(models: &Models, model: &Model, command: &Command) -> Json {
             "required": command.input.values().any(|field| !field.optional && field.default.is_none() && command.creates),
             "content": { "application/json": media }
         },
-        "responses": responses(
-            [
-                (status, success(description, headers, &answer(&names, model, command))),
-                ("202", success("Kafka has the command (`wait=accepted`).", &[], &reference("schemas", "Accepted"))),
-            ],
-            COMMAND_PROBLEMS,
-        ),
+        "security": Security::ByRules { changes: true }.to_json(),
+        "responses": problems(model, command).responses([
+            (status, success(description, headers, &answer(&names, model, command))),
+            ("202", success("Kafka has the command (`wait=accepted`).", &[], &reference("schemas", "Accepted"))),
+        ]),
     });
     let description: Vec<String> = command.doc.iter().cloned().chain(not_unique(model, command)).collect();
     if !description.is_empty() {
         operation["description"] = json!(description.join("\n\n"));
     }
     operation
+}
+
+/// Of every query of a read model.
+pub(super) fn query() -> Problems {
+    Problems::of_query().and(&[StatusCode::BAD_REQUEST, StatusCode::PRECONDITION_FAILED])
+}
+
+fn problems(model: &Model, command: &Command) -> Problems {
+    let problems = Problems::of_change().with_body().and(&[StatusCode::PRECONDITION_FAILED]);
+    let problems = if command.creates { problems } else { problems.and(&[StatusCode::NOT_FOUND]) };
+    let can_conflict = command.creates || !command.from.is_empty() || not_unique(model, command).is_some();
+    if can_conflict { problems.and(&[StatusCode::CONFLICT]) } else { problems }
+}
+
+fn not_modified() -> Json {
+    let headers =
+        json!({ "ETag": reference("headers", "ETag"), "X-Request-Id": reference("headers", "RequestId") });
+    json!({ "description": "It has the version of `If-None-Match`.", "headers": headers })
 }
 
 /// Which values the command can find taken.
@@ -201,45 +182,16 @@ pub(super) fn add_batch(models: &Models, paths: &mut Map<String, Json>) {
                 "description": "NDJSON in, NDJSON out: one command per line, one answer per line in the same order. A line that is refused doesn't stop the others. Commands of one aggregate are decided in the order of the lines. Read the answers while you send: the server stops reading when nobody takes its answers.",
                 "parameters": [reference("parameters", "Wait")],
                 "requestBody": { "required": true, "content": { "application/x-ndjson": { "schema": line } } },
-                "responses": responses(
-                    [("200", json!({
+                "security": Security::ByRules { changes: true }.to_json(),
+                "responses": Problems::of_change()
+                    .and(&[StatusCode::BAD_REQUEST, StatusCode::UNSUPPORTED_MEDIA_TYPE])
+                    .responses([("200", json!({
                         "description": "One line for each line.",
                         "headers": { "X-Request-Id": reference("headers", "RequestId") },
                         "content": { "application/x-ndjson": { "schema": answer } }
-                    }))],
-                    BATCH_PROBLEMS,
-                ),
+                    }))]),
             }
         }),
-    );
-}
-
-/// The pages for those who run the server.
-pub(super) fn add_health(paths: &mut Map<String, Json>) {
-    let readiness = |description: &str| success(description, &[], &reference("schemas", "Readiness"));
-    paths.insert(
-        "/healthz".to_owned(),
-        json!({ "get": {
-            "operationId": "health", "tags": ["health"], "summary": "The process answers",
-            "responses": { "200": success("It does.", &[], &json!({ "type": "object" })) }
-        }}),
-    );
-    paths.insert(
-        "/readyz".to_owned(),
-        json!({ "get": {
-            "operationId": "readiness", "tags": ["health"], "summary": "Every part works, or which doesn't and why",
-            "responses": { "200": readiness("All parts work."), "503": readiness("Some part doesn't.") }
-        }}),
-    );
-    paths.insert(
-        "/metrics".to_owned(),
-        json!({ "get": {
-            "operationId": "metrics", "tags": ["health"], "summary": "Metrics for Prometheus",
-            "responses": { "200": {
-                "description": "Prometheus' text format.",
-                "content": { "text/plain": { "schema": { "type": "string" } } }
-            } }
-        }}),
     );
 }
 
@@ -259,12 +211,4 @@ pub(super) fn success(description: &str, headers: &[&str], schema: &Json) -> Jso
         "headers": headers,
         "content": { "application/json": { "schema": schema } }
     })
-}
-
-pub(super) fn responses<const N: usize>(successes: [(&str, Json); N], problems: &[StatusCode]) -> Json {
-    let successes = successes.into_iter().map(|(status, response)| (status.to_owned(), response));
-    let problems = problems
-        .iter()
-        .map(|status| (status.as_str().to_owned(), reference("responses", &response_name(*status))));
-    Json::Object(successes.chain(problems).collect())
 }

@@ -69,7 +69,7 @@ async fn the_documentation_comes_from_this_server_alone() {
 #[tokio::test]
 async fn the_openapi_document_is_the_one_of_the_models() {
     let got = Alone::new().get("/openapi.json").await;
-    assert_eq!(got.json(), crate::openapi::document(&super::models()));
+    assert_eq!(got.json(), crate::openapi::document(&super::models(), false));
 }
 
 #[tokio::test]

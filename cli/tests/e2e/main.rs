@@ -13,6 +13,7 @@ mod batch;
 mod check;
 mod commands;
 mod concurrency;
+mod contract;
 mod dead_letters;
 mod events;
 mod evolution;

@@ -81,5 +81,5 @@ fn derive_for_server(models: &Models) {
         indexes.dedup();
         assert_eq!(indexes.len(), count, "two indexes have one name: {}", table.create());
     }
-    writ_api::openapi::document(models);
+    writ_api::openapi::document(models, false);
 }

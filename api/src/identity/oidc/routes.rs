@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ::http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
 use ::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use openidconnect::CsrfToken;
@@ -41,10 +41,11 @@ type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 pub(crate) async fn begin(
     State(app): State<Shared>,
     Extension(trace): Extension<Trace>,
-    Path(name): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     query: Parameters,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let Path(name) = path.map_err(queries::invalid_path)?;
     let provider = provider(&app, &name)?;
     let mut path = "/".to_owned();
     let mut links = false;
@@ -122,12 +123,13 @@ impl Brought {
 /// `GET /v1/auth/oidc/{name}/callback`: the browser comes back.
 pub(crate) async fn callback(
     State(app): State<Shared>,
-    Path(name): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     query: Parameters,
     Extension(trace): Extension<Trace>,
     Extension(ClientAddress(address)): Extension<ClientAddress>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let Path(name) = path.map_err(queries::invalid_path)?;
     let provider = provider(&app, &name)?;
     let bucket = [Bucket::sign_in_address(address)];
     rate_limit::layer::charge(&app.api.limiter, request.extensions(), &bucket).await?;

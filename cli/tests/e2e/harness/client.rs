@@ -20,6 +20,11 @@ impl Client {
         Client { http, base: base.to_owned(), token: None }
     }
 
+    /// `http://host:port`.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     /// The same, with an access token or API key in every request.
     pub(crate) fn with_token(&self, token: &str) -> Client {
         Client { token: Some(token.to_owned()), ..self.clone() }
