@@ -74,6 +74,8 @@ kinds! {
     Forbidden = FORBIDDEN, "forbidden", "The caller may not do this";
     /// The provider has proven who it is, and no account belongs to that; an administrator can make one, or its owner link it.
     NoAccount = FORBIDDEN, "no-account", "No account belongs to this identity";
+    /// No server for mails is configured (`mail.smtp`); an administrator gives out a new password with `writ admin password`.
+    MailUnavailable = FORBIDDEN, "mail-unavailable", "This server sends no mails";
     /// A page of another site tried to send a command from a browser.
     CrossSite = FORBIDDEN, "cross-site", "Commands from pages of other sites are refused";
     /// No such address; `/docs` lists all.
@@ -130,8 +132,6 @@ kinds! {
     ReadSideUnavailable = SERVICE_UNAVAILABLE, "read-side-unavailable", "Queries can't be answered at the moment";
     /// The identity provider, or the issuer of the token, doesn't answer; try again.
     ProviderUnavailable = SERVICE_UNAVAILABLE, "provider-unavailable", "The identity provider can't be asked at the moment";
-    /// No server for mails is configured (`mail.smtp`); an administrator gives out a new password with `writ admin password`.
-    MailUnavailable = SERVICE_UNAVAILABLE, "mail-unavailable", "This server sends no mails";
     /// The server stops; another instance, or this one after its start, takes the request.
     ShuttingDown = SERVICE_UNAVAILABLE, "shutting-down", "The server is shutting down";
     /// The command is in Kafka, its answer didn't come in time; a repeat with the same idempotency key gives the outcome.

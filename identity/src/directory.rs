@@ -30,7 +30,8 @@ pub const MEMORY: Duration = Duration::from_secs(30 * 60);
 
 /// The events of an account that change nothing that a token says of it. All others make its tokens void, also those that a
 /// later version adds.
-const HARMLESS: [&str; 6] = ["created", "renamed", "enabled", "signed_in", "proof_sent", "totp_offered"];
+const HARMLESS: [&str; 7] =
+    ["created", "renamed", "enabled", "signed_in", "proof_sent", "email_verified", "totp_offered"];
 /// Entries above which the old ones are looked for.
 const MANY: usize = 10_000;
 

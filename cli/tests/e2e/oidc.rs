@@ -430,8 +430,8 @@ async fn a_link_needs_a_session_that_still_lives() {
     browser.sign_in("local").await.expect(303);
     let me = browser.me().await;
     let back = browser.arrive("/v1/auth/oidc/closed?link=true").await;
-    let path = format!("/v1/auth/sessions/{}/end", me["session"].as_str().unwrap());
-    setup.admin().post(&path, &json!({})).await.expect(204);
+    let path = format!("/v1/session/{}/end", me["session"].as_str().unwrap());
+    setup.admin().post(&path, &json!({})).await.expect(200);
     eventually("the session has ended", async || {
         let path = format!("/v1/session/{}", me["session"].as_str().unwrap());
         let session = setup.admin().get(&path).await;

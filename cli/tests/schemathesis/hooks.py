@@ -64,8 +64,6 @@ class Known:
         self.ids = collections.defaultdict(lambda: collections.deque(maxlen=self.MOST))
 
     def model(self, path):
-        if path.startswith("/v1/auth/sessions/"):
-            return "session"
         return self.MODELS.get(path) or path.split("/")[2]
 
     def add(self, path, body):
