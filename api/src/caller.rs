@@ -27,19 +27,16 @@ use writ_projections::query::Whole;
 use crate::app::{App, Shared};
 use crate::clock::now;
 use crate::commands::Wait;
-use crate::identity::accounts;
 use crate::identity::cookies::{self, Cookie};
 use crate::identity::sessions::{Carrier, csrf_missing};
 use crate::identity::system::{self, Own};
+use crate::identity::{accounts, rows};
 use crate::middleware::Trace;
 use crate::problem::{Kind, Problem};
-use crate::queries::{self, unavailable};
 use crate::rate_limit::{self, Bucket};
 
 /// How long what was read of an API key is used, unless it changes before.
 const KEY_LIVES: Duration = Duration::from_secs(300);
-/// How long a request waits for the read model to have a change that the directory knows of.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// API keys that are kept in memory. One takes some hundred bytes.
 const KEYS: usize = 10_000;
 
@@ -293,13 +290,7 @@ fn note_use(app: &App, trace: &Trace, key: Uuid, known: &KnownKey) {
 async fn read_key(app: &App, id: Uuid) -> Result<Option<KnownKey>, Problem> {
     let directory = &app.identity().directory;
     let version = directory.key_version(id);
-    let model = queries::model(&app.api.models, API_KEY)?;
-    let found = app.api.queries.whole_at(model, id, version, PATIENCE).await.map_err(unavailable)?;
-    let Some(row) = found else { return Ok(None) };
-    if row.version < version {
-        return Err(Kind::ReadSideUnavailable
-            .because("The API key was changed just now, and the read model isn't there yet; try again."));
-    }
+    let Some(row) = rows::current(app, API_KEY, id, version, "API key").await? else { return Ok(None) };
     let Some(Value::Uuid(account)) = row.fields.get("account") else { return Ok(None) };
     let changed = directory.changed(*account);
     let owner = accounts::by_id(app, *account).await?;

@@ -10,7 +10,6 @@ pub(crate) mod lines;
 pub(crate) mod single;
 
 use serde_json::Value as Json;
-use writ_identity::seal::Place;
 use writ_model::access::{Early, Known, early};
 use writ_model::{Command, Model, Models, Object};
 use writ_producers::commands::Accepted;
@@ -169,22 +168,9 @@ pub(crate) async fn prepare(app: &App, caller: &Caller, checked: Checked) -> Res
     grants::check(app, caller, &record.model, &record.command, &input)?;
     let model = queries::model(&app.api.models, &record.model)?;
     if let Some(command) = model.commands.get(&record.command) {
-        seal(app, command, &mut record);
+        app.identity().keys.seal(command, &mut record);
     }
     check_references(app, record, references).await
-}
-
-/// Seals the secrets in a command's input. A repeat with the same idempotency key seals alike.
-pub(crate) fn seal(app: &App, command: &Command, record: &mut CommandRecord) {
-    let keys = app.identity().keys.sealing();
-    let CommandRecord { id, model, aggregate, input, idempotent, .. } = record;
-    command.seal(input, |field, text| {
-        let place = Place { model, aggregate: *aggregate, field: field.wire_name() };
-        match *idempotent {
-            true => keys.seal_repeatably(place, *id, text.as_bytes()),
-            false => keys.seal(place, text.as_bytes()),
-        }
-    });
 }
 
 async fn check_references(

@@ -13,6 +13,7 @@ pub mod keys;
 pub(crate) mod links;
 pub mod oidc;
 pub(crate) mod passwords;
+pub(crate) mod rows;
 pub(crate) mod second_factor;
 pub(crate) mod sessions;
 pub(crate) mod sign_in;

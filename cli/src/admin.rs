@@ -4,7 +4,7 @@
 use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
 use serde_json::{Value as Json, json};
@@ -15,7 +15,6 @@ use writ_api::identity::keys::{self, Keys};
 use writ_api::identity::login;
 use writ_identity::models::{ACCOUNT, ROLE, SYSTEM};
 use writ_identity::password::{self, Password, Policy};
-use writ_identity::seal::Place;
 use writ_model::decide::Actor;
 use writ_model::{Models, Rejection, Timestamp};
 use writ_producers::commands::{Answers, Commands};
@@ -215,17 +214,9 @@ impl Line {
     }
 
     /// Sends a command and waits for its event. With an idempotency of its own: an answer that is lost is asked for again.
-    async fn send(&self, model: &str, aggregate: Uuid, command: &str, mut input: Json) -> Result<(), Error> {
+    async fn send(&self, model: &str, aggregate: Uuid, command: &str, input: Json) -> Result<(), Error> {
         let id = Uuid::now_v7();
-        let declared = self.models.get(model).and_then(|model| model.commands.get(command));
-        if let Some(declared) = declared {
-            let keys = self.keys.sealing();
-            declared.seal(&mut input, |field, text| {
-                let place = Place { model, aggregate, field: field.wire_name() };
-                keys.seal_repeatably(place, id, text.as_bytes())
-            });
-        }
-        let record = CommandRecord {
+        let mut record = CommandRecord {
             id,
             model: model.to_owned(),
             aggregate,
@@ -233,12 +224,15 @@ impl Line {
             input,
             actor: Actor { roles: vec![SYSTEM.to_owned()], ..Actor::unrestricted() },
             expected_version: None,
-            at: now().0,
+            at: Timestamp::from(SystemTime::now()).0,
             idempotent: true,
             correlation: id,
             causation: None,
             traceparent: None,
         };
+        if let Some(declared) = self.models.get(model).and_then(|model| model.commands.get(command)) {
+            self.keys.seal(declared, &mut record);
+        }
         // The reader may begin behind an answer that comes at once: the repeat gets the same outcome.
         let first = self.commands.enqueue(&record).map_err(Error::Send)?;
         let outcome = match first.outcome(PATIENCE / 10).await {
@@ -259,9 +253,4 @@ impl Line {
             }
         }
     }
-}
-
-fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

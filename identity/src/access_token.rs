@@ -18,7 +18,6 @@ use uuid::Uuid;
 use writ_model::Timestamp;
 
 use crate::keys::KeyRing;
-use crate::time::after;
 
 /// From issue to expiry.
 pub const LIFETIME: Duration = Duration::from_secs(600);
@@ -184,7 +183,7 @@ impl AccessTokens {
             grant,
             id: Uuid::new_v4(),
             issued_at: whole_seconds(now),
-            expires_at: after(whole_seconds(now), LIFETIME),
+            expires_at: whole_seconds(now).plus(LIFETIME),
         };
         let payload = Payload {
             iss: self.issuer.clone(),
@@ -236,10 +235,10 @@ impl AccessTokens {
         let claims = payload.claims().ok_or(Error::Claims)?;
         let not_before = payload.nbf.map(|nbf| seconds(nbf).ok_or(Error::Claims)).transpose()?;
         let from = not_before.map_or(claims.issued_at, |not_before| not_before.max(claims.issued_at));
-        if after(now, LEEWAY) < from {
+        if now.plus(LEEWAY) < from {
             return Err(Error::NotYetValid { from });
         }
-        if now >= after(claims.expires_at, LEEWAY) {
+        if now >= claims.expires_at.plus(LEEWAY) {
             return Err(Error::Expired { at: claims.expires_at });
         }
         Ok(claims)

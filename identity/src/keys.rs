@@ -23,8 +23,6 @@ use jsonwebtoken::{DecodingKey, EncodingKey};
 use writ_model::Timestamp;
 use zeroize::Zeroizing;
 
-use crate::time::after;
-
 pub use stored::Error;
 
 /// When keys come and go.
@@ -175,10 +173,10 @@ impl KeyRing {
         if now < self.rotation_due(schedule) {
             return None;
         }
-        let takes_over = self.signs_until(schedule).max(after(now, schedule.published_ahead));
+        let takes_over = self.signs_until(schedule).max(now.plus(schedule.published_ahead));
         let mut keys: Vec<Key> = self.keys.iter().filter(|key| !key.is_retired(now)).cloned().collect();
         if let Some(last) = keys.last_mut() {
-            last.retire_at.get_or_insert(after(takes_over, schedule.verifies_after));
+            last.retire_at.get_or_insert(takes_over.plus(schedule.verifies_after));
         }
         keys.push(Key::generate(takes_over));
         Some(KeyRing { keys })
@@ -187,7 +185,7 @@ impl KeyRing {
     /// Until when the last key signs if another one follows in time.
     fn signs_until(&self, schedule: &Schedule) -> Timestamp {
         let last = self.last();
-        let scheduled = after(last.not_before, schedule.signs_for);
+        let scheduled = last.not_before.plus(schedule.signs_for);
         // Only a ring that was written by hand ends without a successor.
         last.retire_at.map_or(scheduled, |retire_at| retire_at.min(scheduled))
     }

@@ -1,14 +1,4 @@
-//! Times and spans of time in stored forms, and arithmetic on them that can't overflow.
-
-use std::time::Duration;
-
-use writ_model::Timestamp;
-
-/// `at` and then `span`; the end of time when that is too late to be written.
-pub(crate) fn after(at: Timestamp, span: Duration) -> Timestamp {
-    let span = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-    Timestamp(at.0.saturating_add(span)).min(Timestamp::MAX)
-}
+//! Times in stored forms.
 
 /// A time as RFC 3339 text, for `#[serde(with)]`.
 pub(crate) mod rfc3339 {

@@ -1,21 +1,17 @@
 //! Accounts as the server reads them, with what no caller sees.
 
-use std::time::Duration;
-
 use uuid::Uuid;
 use writ_identity::models::ACCOUNT;
 use writ_identity::password::PasswordHash;
 use writ_identity::seal::Place;
 use writ_identity::totp::{RecoveryCodes, TotpSecret};
-use writ_model::{Model, Value};
+use writ_model::Value;
 use writ_projections::query::Whole;
 
+use super::rows;
 use crate::app::App;
 use crate::problem::{Kind, Problem};
-use crate::queries::unavailable;
-
-/// How long a request waits for the read model to have a change that the directory knows of.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::queries::{self, unavailable};
 
 /// An account.
 #[derive(Debug)]
@@ -32,7 +28,8 @@ pub fn login(email: &str) -> String {
 
 /// The one that signs in by this address.
 pub(crate) async fn by_login(app: &App, login: &str) -> Result<Option<Account>, Problem> {
-    let found = app.api.queries.whole_by(model(app)?, "login", login).await.map_err(unavailable)?;
+    let model = queries::model(&app.api.models, ACCOUNT)?;
+    let found = app.api.queries.whole_by(model, "login", login).await.map_err(unavailable)?;
     let Some(row) = found else { return Ok(None) };
     match app.identity().directory.changed(row.id) {
         Some(version) if version > row.version => by_id(app, row.id).await,
@@ -43,16 +40,7 @@ pub(crate) async fn by_login(app: &App, login: &str) -> Result<Option<Account>, 
 /// The one with this id, with every change in it that this server has heard of.
 pub(crate) async fn by_id(app: &App, id: Uuid) -> Result<Option<Account>, Problem> {
     let version = app.identity().directory.changed(id).unwrap_or(0);
-    let found = app.api.queries.whole_at(model(app)?, id, version, PATIENCE).await.map_err(unavailable)?;
-    match found {
-        Some(row) if row.version < version => Err(Kind::ReadSideUnavailable
-            .because("The account was changed just now, and the read model isn't there yet; try again.")),
-        found => Ok(found.map(Account::of)),
-    }
-}
-
-fn model(app: &App) -> Result<&Model, Problem> {
-    crate::queries::model(&app.api.models, ACCOUNT)
+    Ok(rows::current(app, ACCOUNT, id, version, "account").await?.map(Account::of))
 }
 
 impl Account {

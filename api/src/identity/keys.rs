@@ -9,8 +9,9 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 use writ_identity::keys::{Key, KeyRing, Schedule};
-use writ_identity::seal::SealingKeys;
-use writ_model::Timestamp;
+use writ_identity::seal::{Place, SealingKeys};
+use writ_model::{Command, Timestamp};
+use writ_producers::envelope::CommandRecord;
 
 use super::Options;
 use crate::clock::now;
@@ -94,6 +95,19 @@ impl Keys {
     /// Those that seal secrets.
     pub fn sealing(&self) -> Arc<SealingKeys> {
         self.sealing.read().clone()
+    }
+
+    /// Seals the secrets in a command's input. A repeat with the same idempotency key seals alike.
+    pub fn seal(&self, command: &Command, record: &mut CommandRecord) {
+        let keys = self.sealing();
+        let CommandRecord { id, model, aggregate, input, idempotent, .. } = record;
+        command.seal(input, |field, text| {
+            let place = Place { model, aggregate: *aggregate, field: field.wire_name() };
+            match *idempotent {
+                true => keys.seal_repeatably(place, *id, text.as_bytes()),
+                false => keys.seal(place, text.as_bytes()),
+            }
+        });
     }
 
     /// Reads changed files until `cancel`. One that can't be used leaves what is in use.
@@ -256,7 +270,7 @@ mod tests {
         let options = options(folder.path());
         init(&options).unwrap();
         let keys = Keys::load(&options).unwrap();
-        let place = writ_identity::seal::Place { model: "a", aggregate: uuid::Uuid::nil(), field: "b" };
+        let place = Place { model: "a", aggregate: uuid::Uuid::nil(), field: "b" };
         let sealed = keys.sealing().seal(place, b"x");
         // The signing key is new, so it isn't its time.
         assert_eq!(rotate(&options, true).unwrap(), [options.keys.join(SEALING)]);

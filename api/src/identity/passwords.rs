@@ -68,15 +68,18 @@ pub(crate) async fn prove_again(
     }
 }
 
-/// A session in place of the one that has changed its credentials.
-pub(crate) async fn session_anew(
+/// Changes how the account signs in by this command. The session that does it goes on in a new one; all others end, because
+/// the credentials that they stand for are gone.
+pub(crate) async fn change_credentials(
     app: &App,
     trace: &Trace,
     caller: &Caller,
     client: &Client,
     account: Account,
-    committed: &Committed,
+    command: &'static str,
+    input: Json,
 ) -> Result<sessions::Live, Problem> {
+    let committed = change(app, trace, account.id, command, input).await?;
     let account = account.after(committed.version, &committed.state);
     let (_, before) = caller.session()?;
     sessions::end(app, trace, before, None).await?;
@@ -111,8 +114,7 @@ pub(crate) async fn change_password(
     let mut input = json!({});
     let account = prove_again(&app, account, current, code.as_deref(), &mut input).await?;
     input["password"] = hash(&app, "/password", password).await?.to_phc().into();
-    let committed = change(&app, &trace, account.id, "change_password", input).await?;
-    let live = session_anew(&app, &trace, &caller, &client, account, &committed).await?;
+    let live = change_credentials(&app, &trace, &caller, &client, account, "change_password", input).await?;
     Ok(live.into_response(&app, caller.carrier()))
 }
 

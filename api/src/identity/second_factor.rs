@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use writ_identity::totp::{RecoveryCodes, TotpSecret, Used};
 
-use super::passwords::{change, own_account, prove_again, session_anew};
+use super::passwords::{change, change_credentials, own_account, prove_again};
 use super::sessions::Client;
 use super::sign_in::wrong;
 use crate::app::Shared;
@@ -95,8 +95,7 @@ pub(crate) async fn activate(
     let used = secret.verify(&code, Used::up_to(account.totp_step()), now()).map_err(|_| wrong())?;
     let (codes, stored) = RecoveryCodes::generate(account.id);
     let input = json!({ "totp_step": used, "recovery_codes": stored });
-    let committed = change(&app, &trace, account.id, "activate_totp", input).await?;
-    let live = session_anew(&app, &trace, &caller, &client, account, &committed).await?;
+    let live = change_credentials(&app, &trace, &caller, &client, account, "activate_totp", input).await?;
     let codes: Vec<_> = codes.iter().map(|code| code.to_text().to_string()).collect();
     Ok(live.with_recovery_codes(codes).into_response(&app, caller.carrier()))
 }
@@ -117,7 +116,6 @@ pub(crate) async fn remove(
     let account = prove_again(&app, account, password, code.as_deref(), &mut input).await?;
     // All of them go with it.
     input.as_object_mut().map(|input| input.remove("recovery_codes"));
-    let committed = change(&app, &trace, account.id, "remove_totp", input).await?;
-    let live = session_anew(&app, &trace, &caller, &client, account, &committed).await?;
+    let live = change_credentials(&app, &trace, &caller, &client, account, "remove_totp", input).await?;
     Ok(live.into_response(&app, caller.carrier()))
 }

@@ -16,7 +16,6 @@ use uuid::Uuid;
 use writ_identity::access_token::{Grant, LIFETIME};
 use writ_identity::models::SESSION;
 use writ_identity::refresh_token::RefreshToken;
-use writ_model::Timestamp;
 
 use super::accounts::{self, Account};
 use super::cookies::{self, Cookie, WRIT_CSRF};
@@ -105,8 +104,8 @@ pub(crate) async fn start(
         "address": client.address.to_string(),
         "family": refresh.family(),
         "token": refresh.own(),
-        "idle_until": after(at, limits.idle).to_string(),
-        "expires_at": after(at, limits.absolute).to_string(),
+        "idle_until": at.plus(limits.idle).to_string(),
+        "expires_at": at.plus(limits.absolute).to_string(),
     });
     let own = Own {
         model: SESSION,
@@ -134,10 +133,6 @@ fn live(app: &App, account: Account, refresh: RefreshToken) -> Result<Live, Prob
             Kind::Internal.because("No access token can be signed; the server's log says why.")
         })?;
     Ok(Live { account, access_token, refresh, recovery_codes: None })
-}
-
-fn after(at: Timestamp, span: std::time::Duration) -> Timestamp {
-    Timestamp(at.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX))).min(Timestamp::MAX)
 }
 
 impl Live {
@@ -216,7 +211,7 @@ async fn renew(app: &App, trace: &Trace, text: &str) -> Result<Live, Problem> {
         "of_family": presented.family(),
         "presented": presented.own(),
         "next": next.own(),
-        "idle_until": after(now(), app.identity().options.limits().idle).to_string(),
+        "idle_until": now().plus(app.identity().options.limits().idle).to_string(),
     });
     let own = Own {
         model: SESSION,

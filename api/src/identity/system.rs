@@ -58,7 +58,7 @@ pub(crate) fn enqueue(app: &App, trace: &Trace, own: Own<'_>) -> Result<(Sent, A
         causation: None,
         traceparent: Some(trace.traceparent()),
     };
-    commands::seal(app, declared, &mut record);
+    app.identity().keys.seal(declared, &mut record);
     let commands = app.api.commands.as_ref().ok_or_else(single::no_commands)?;
     let accepted = commands.enqueue(&record).map_err(|error| commands::answer::of_error(error, record.id))?;
     Ok((Sent::from(record), accepted))

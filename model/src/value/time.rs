@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, date};
@@ -20,6 +21,21 @@ impl Timestamp {
     /// Whether RFC 3339 can write it.
     pub fn is_in_range(self) -> bool {
         (Timestamp::MIN..=Timestamp::MAX).contains(&self)
+    }
+
+    /// This time and then `span`; the end of time when that is too late to be written.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Timestamp {
+        let span = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        Timestamp(self.0.saturating_add(span)).min(Timestamp::MAX)
+    }
+}
+
+/// What a clock says, to the millisecond; 1970 for one that stands before it.
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 }
 

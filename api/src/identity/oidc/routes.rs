@@ -1,8 +1,6 @@
 //! The two visits of a browser: it is sent to the provider, and it comes back. Tokens go into cookies, since a page is all
 //! that is there to take them.
 
-use std::time::Duration;
-
 use ::http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
 use ::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -23,7 +21,7 @@ use crate::client_address::ClientAddress;
 use crate::clock::now;
 use crate::headers::SEC_FETCH_SITE;
 use crate::identity::sessions::{Carrier, Client};
-use crate::identity::sign_in;
+use crate::identity::{rows, sign_in};
 use crate::middleware::Trace;
 use crate::problem::{Kind, Problem};
 use crate::queries;
@@ -31,9 +29,6 @@ use crate::rate_limit::{self, Bucket};
 
 /// Longest address within this server to go to in the end, in bytes: browsers drop cookies of more than 4096.
 const MAX_PATH: usize = 1000;
-
-/// How long the read model may take to have a session that has just begun.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
@@ -196,8 +191,7 @@ async fn finish(
 
 /// The session that asked for a link must not have ended meanwhile.
 async fn check_session(app: &App, session: Uuid) -> Result<(), Problem> {
-    let model = queries::model(&app.api.models, SESSION)?;
-    let row = app.api.queries.whole_at(model, session, 1, PATIENCE).await.map_err(queries::unavailable)?;
+    let row = rows::awaited(app, SESSION, session, 1).await?;
     match row.is_some_and(|row| matches!(row.fields.get("ended_at"), None | Some(Value::Null))) {
         true => Ok(()),
         false => Err(Kind::Unauthenticated.because("The session has ended meanwhile. Sign in.")),

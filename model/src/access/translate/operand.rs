@@ -221,7 +221,7 @@ impl Translation<'_> {
         }
     }
 
-    /// The id, a field of the state or a part of one. `None`: it is none of them, or secret, and that is a fault.
+    /// The id, a field of the state or a part of one. `None`: it is none of them, and that is a fault.
     pub(super) fn path(&mut self, typed: &Typed) -> Option<Path> {
         if let Node::Id = typed.node {
             return Some(Path::Id);
@@ -231,11 +231,6 @@ impl Translation<'_> {
             return None;
         };
         let kind = Kind::of(&field.ty);
-        if self.fields.get(&names[0]).is_some_and(|field| field.secret) {
-            let hint = "let a field decide that isn't `secret`";
-            self.fault(typed, "doesn't see what is secret", hint);
-            return None;
-        }
         Some(Path::Field { names, kind })
     }
 
