@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::audit::{Acknowledged, Events, Rows, Start, Verdict};
 use crate::ceiling::http::EmptyServer;
 use crate::ceiling::kafka;
+use crate::connection;
 use crate::load::{self, Measured, Window};
 use crate::machine::Machine;
 use crate::report::{Report, Stage, save};
@@ -36,6 +37,7 @@ pub(crate) struct Options {
 
 /// Runs the benchmark. Fails with exit code 1 when something acknowledged isn't in Kafka once and in the read model.
 pub(crate) async fn run(options: &Options) -> Result<ExitCode> {
+    connection::sign_in();
     let target = options.target.target()?;
     let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let measured = Duration::from_secs(options.seconds);
