@@ -14,14 +14,15 @@ pub struct Options {
     /// Threads that hash, each with a core and 19 MiB while it does. By default half of the cores, at least one: however many
     /// passwords someone tries, the other half serves requests.
     pub workers: NonZeroUsize,
-    /// How many may wait for one of them; the next is refused. By default as many as one thread hashes in about a second.
+    /// How many may wait for one of them; the next is refused. By default as many as one thread hashes in about two seconds: while
+    /// others wait it rests between two of them, four times as long as one has taken.
     pub queue: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Options { workers: NonZeroUsize::new(cores / 2).unwrap_or(NonZeroUsize::MIN), queue: 40 }
+        Options { workers: NonZeroUsize::new(cores / 2).unwrap_or(NonZeroUsize::MIN), queue: 16 }
     }
 }
 

@@ -1,15 +1,26 @@
 //! Threads of their own for work that takes a core for a while. The runtime's threads stay free, the work waits in a
 //! bounded queue, and what doesn't fit there is refused at once: better a quick "come back later" than an answer that
 //! nobody waits for any more.
+//!
+//! A queue that is never empty is somebody who guesses, or a rush. Then a thread rests between two jobs, for longer than the
+//! job took. A low priority alone isn't enough: a core that hashes slows its neighbours down, since they share caches, memory and
+//! often the core itself.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 type Job = Box<dyn FnOnce() + Send>;
+
+/// While others wait, a thread rests so many times as long as a job took: it uses at most a fifth of a core.
+const REST: u32 = 4;
+/// The longest rest.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// Why there is no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,21 +35,22 @@ pub(super) enum Refused {
 #[derive(Debug, Clone)]
 pub(super) struct Pool {
     jobs: SyncSender<Job>,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Pool {
     /// `queue`: how many may wait beside those that run.
     pub(super) fn start(workers: NonZeroUsize, queue: usize) -> std::io::Result<Pool> {
-        let (jobs, waiting) = sync_channel(queue);
-        let waiting = Arc::new(Mutex::new(waiting));
+        let (jobs, queue) = sync_channel(queue);
+        let (queue, waiting) = (Arc::new(Mutex::new(queue)), Arc::new(AtomicUsize::new(0)));
         for number in 0..workers.get() {
-            let waiting = waiting.clone();
+            let (queue, waiting) = (queue.clone(), waiting.clone());
             std::thread::Builder::new().name(format!("writ-password-{number}")).spawn(move || {
                 step_back(number);
-                work(&waiting);
+                work(&queue, &waiting);
             })?;
         }
-        Ok(Pool { jobs })
+        Ok(Pool { jobs, waiting })
     }
 
     /// Runs `job` on one of the threads. Not at all, if this future is dropped before its turn.
@@ -53,9 +65,14 @@ impl Pool {
                 let _ = answer.send(job());
             }
         };
-        self.jobs.try_send(Box::new(job)).map_err(|error| match error {
-            TrySendError::Full(_) => Refused::Busy,
-            TrySendError::Disconnected(_) => Refused::Lost,
+        // Counted before it can be taken, so the number is never below zero.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.jobs.try_send(Box::new(job)).map_err(|error| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(_) => Refused::Busy,
+                TrySendError::Disconnected(_) => Refused::Lost,
+            }
         })?;
         result.await.map_err(|_| Refused::Lost)
     }
@@ -68,12 +85,17 @@ fn step_back(number: usize) {
     }
 }
 
-fn work(waiting: &Mutex<Receiver<Job>>) {
+fn work(queue: &Mutex<Receiver<Job>>, waiting: &AtomicUsize) {
     loop {
         // The lock is held while waiting, never while working.
-        let next = waiting.lock().recv();
+        let next = queue.lock().recv();
         let Ok(job) = next else { return };
+        waiting.fetch_sub(1, Ordering::Relaxed);
+        let began = Instant::now();
         // The panic's message is in the log; this thread is needed for the next job.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+        if waiting.load(Ordering::Relaxed) > 0 {
+            std::thread::sleep((began.elapsed() * REST).min(LONGEST_REST));
+        }
     }
 }

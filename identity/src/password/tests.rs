@@ -231,6 +231,29 @@ async fn no_more_at_a_time_than_there_are_workers() {
 }
 
 #[tokio::test]
+async fn a_thread_rests_while_others_wait() {
+    let pool = Pool::start(one(), 2).unwrap();
+    let (running, leave) = occupy(&pool).await;
+    let times = [(); 2].map(|()| {
+        let pool = pool.clone();
+        tokio::spawn(async move {
+            let job = || {
+                let began = std::time::Instant::now();
+                std::thread::sleep(Duration::from_millis(30));
+                (began, std::time::Instant::now())
+            };
+            pool.run(job).await.unwrap()
+        })
+    });
+    tokio::task::yield_now().await;
+    leave.send(()).unwrap();
+    running.await.unwrap().unwrap();
+    let [first, second] = times;
+    let ((began, ended), (next, _)) = (first.await.unwrap(), second.await.unwrap());
+    assert!(next - ended >= 4 * (ended - began));
+}
+
+#[tokio::test]
 async fn who_gave_up_is_not_worked_for() {
     let pool = Pool::start(one(), 2).unwrap();
     let (running, leave) = occupy(&pool).await;
@@ -261,6 +284,6 @@ fn half_of_the_cores_and_at_least_one() {
     let cores = std::thread::available_parallelism().unwrap().get();
     assert_eq!(Options::default().workers.get(), (cores / 2).max(1));
     let options: Options = serde_json::from_str(r#"{ "workers": 3 }"#).unwrap();
-    assert_eq!((options.workers.get(), options.queue), (3, 40));
+    assert_eq!((options.workers.get(), options.queue), (3, 16));
     assert!(serde_json::from_str::<Options>(r#"{ "workers": 0 }"#).is_err());
 }
