@@ -224,9 +224,9 @@ impl Default for KnownKeys {
 #[derive(Debug, Clone)]
 struct KnownKey {
     stored: StoredApiKey,
-    is_revoked: bool,
     account: Uuid,
-    is_active: bool,
+    /// Neither revoked nor of an earlier owner of the account, which is active.
+    is_good: bool,
     roles: Vec<Uuid>,
     /// What the directory had heard of both when they were read.
     heard: (u64, Option<u64>),
@@ -255,7 +255,7 @@ async fn of_key(app: &App, trace: &Trace, text: &str) -> Result<Caller, Problem>
         }
     };
     let scopes = known.stored.verify(&presented, now()).map_err(|_| wrong())?.clone();
-    if known.is_revoked || !known.is_active {
+    if !known.is_good {
         return Err(wrong());
     }
     note_use(app, trace, id, &known);
@@ -301,11 +301,14 @@ async fn read_key(app: &App, id: Uuid) -> Result<Option<KnownKey>, Problem> {
         "id": id, "hash": row.text("hash"), "scopes": scopes, "expires_at": expires_at.map(|at: Timestamp| at.to_string()),
     });
     let Ok(stored) = serde_json::from_value(stored) else { return Ok(None) };
+    let is_revoked = row.fields.get("revoked_at").is_some_and(|at| *at != Value::Null);
+    let is_owners = |account: &accounts::Account| {
+        account.is_active() && row.integer("owner").unwrap_or(0) == account.owner()
+    };
     Ok(Some(KnownKey {
         stored,
-        is_revoked: row.fields.get("revoked_at").is_some_and(|at| *at != Value::Null),
         account: *account,
-        is_active: owner.as_ref().is_some_and(accounts::Account::is_active),
+        is_good: !is_revoked && owner.as_ref().is_some_and(is_owners),
         roles: owner.map(|owner| owner.roles()).unwrap_or_default(),
         heard: (version, changed),
         read_at: Instant::now(),

@@ -81,21 +81,19 @@ impl Account {
         self.row.fields.get(field) == Some(&Value::Boolean(true))
     }
 
-    fn integer(&self, field: &str) -> Option<i64> {
-        match self.row.fields.get(field) {
-            Some(Value::Integer(number)) => Some(*number),
-            _ => None,
-        }
-    }
-
     /// How often the way in which it signs in was changed.
     pub(crate) fn credentials(&self) -> i64 {
-        self.integer("credentials").unwrap_or(0)
+        self.row.integer("credentials").unwrap_or(0)
+    }
+
+    /// Counts who has had it: what an earlier owner has made for it is void.
+    pub(crate) fn owner(&self) -> i64 {
+        self.row.integer("owner").unwrap_or(0)
     }
 
     /// The last time step of which a code was taken.
     pub(crate) fn totp_step(&self) -> Option<u64> {
-        self.integer("totp_step").map(i64::unsigned_abs)
+        self.row.integer("totp_step").map(i64::unsigned_abs)
     }
 
     /// The ids of its roles.

@@ -14,6 +14,7 @@ use writ_identity::api_key::{ApiKey, StoredApiKey};
 use writ_identity::models::API_KEY;
 use writ_model::access::Permissions;
 
+use super::passwords::own_account;
 use super::system::{self, Own};
 use crate::app::Shared;
 use crate::body;
@@ -54,16 +55,17 @@ pub(crate) async fn create(
     body: Body,
 ) -> Result<Response, Problem> {
     let Create { name, scopes, expires_at } = body::typed(&app, &headers, body).await?;
-    let (account, _) = caller.session()?;
+    let account = own_account(&app, &caller).await?;
     let id = Uuid::now_v7();
     let key = ApiKey::generate(id);
     let stored = StoredApiKey::new(&key, scopes, None);
     let input = json!({
-        "account": account, "name": name, "scopes": stored.scopes(), "hash": stored.hash(), "expires_at": expires_at,
+        "account": account.id, "owner": account.owner(), "name": name, "scopes": stored.scopes(), "hash": stored.hash(), "expires_at": expires_at,
     });
     // The key is good as soon as this is answered.
     let wait = Wait::Projected;
-    let own = Own { model: API_KEY, aggregate: id, command: "create", input, account: Some(account), wait };
+    let own =
+        Own { model: API_KEY, aggregate: id, command: "create", input, account: Some(account.id), wait };
     system::send(&app, &trace, own).await?;
     let text = key.to_text();
     let shown = Created { id, key: &text };

@@ -21,6 +21,7 @@ use crate::body;
 use crate::caller::Caller;
 use crate::client_address::ClientAddress;
 use crate::clock::now;
+use crate::commands::Wait;
 use crate::mail::Mailer;
 use crate::metrics::MAILS_TOTAL;
 use crate::middleware::Trace;
@@ -172,7 +173,7 @@ async fn send(
         let until = Timestamp(now().0.saturating_add(lifetime));
         let input =
             json!({ "proof": proof.hash(), "proof_until": until.to_string(), "proof_for": purpose.name() });
-        change(app, trace, account.id, "send_proof", input)
+        change(app, trace, account.id, "send_proof", input, Wait::Committed)
     };
     app.outbox.patiently(is_final, store).await.map_err(|problem| problem.detail)?;
     let attempt = || async {

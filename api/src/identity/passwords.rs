@@ -14,7 +14,7 @@ use writ_identity::password::Password;
 use writ_identity::proof::Proof;
 use writ_producers::envelope::Committed;
 
-use super::accounts::{self, Account};
+use super::accounts::Account;
 use super::sessions::{self, Client};
 use super::sign_in::{hash, prove, second_factor};
 use super::system::{self, Own};
@@ -33,19 +33,16 @@ pub(crate) async fn change(
     account: Uuid,
     command: &'static str,
     input: Json,
+    wait: Wait,
 ) -> Result<Committed, Problem> {
-    let wait = Wait::Committed;
     let own = Own { model: ACCOUNT, aggregate: account, command, input, account: Some(account), wait };
     system::send(app, trace, own).await
 }
 
 /// The caller's account, for what only its owner does, in a session.
 pub(crate) async fn own_account(app: &App, caller: &Caller) -> Result<Account, Problem> {
-    let (account, _) = caller.session()?;
-    accounts::by_id(app, account)
-        .await?
-        .filter(Account::is_active)
-        .ok_or_else(|| Kind::Unauthenticated.because("The account is gone or disabled."))
+    let (account, session) = caller.session()?;
+    sessions::owner(app, account, session).await
 }
 
 /// Proves once more that the caller is the account's owner, as far as the account lets that be proven. `input` gets what is
@@ -77,9 +74,10 @@ pub(crate) async fn change_credentials(
     client: &Client,
     account: Account,
     command: &'static str,
-    input: Json,
+    mut input: Json,
 ) -> Result<sessions::Live, Problem> {
-    let committed = change(app, trace, account.id, command, input).await?;
+    input["seen"] = account.credentials().into();
+    let committed = change(app, trace, account.id, command, input, Wait::Committed).await?;
     let account = account.after(committed.version, &committed.state);
     let (_, before) = caller.session()?;
     sessions::end(app, trace, before, None).await?;

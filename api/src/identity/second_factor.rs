@@ -20,6 +20,7 @@ use crate::body;
 use crate::caller::Caller;
 use crate::client_address::ClientAddress;
 use crate::clock::now;
+use crate::commands::Wait;
 use crate::middleware::Trace;
 use crate::problem::{Kind, Problem};
 
@@ -54,7 +55,9 @@ pub(crate) async fn offer(
         tracing::error!(%error, "no URI for a second factor can be made");
         Kind::Internal.because("identity.audience can't be the name of an issuer; the server's log says why.")
     })?;
-    change(&app, &trace, account.id, "offer_totp", json!({ "totp": *secret.to_base32() })).await?;
+    let input = json!({ "seen": account.credentials(), "totp": *secret.to_base32() });
+    // The next request, with the first code, finds it.
+    change(&app, &trace, account.id, "offer_totp", input, Wait::Projected).await?;
     let shown = Offer { secret: &secret.to_base32(), uri: &uri };
     Ok(([(CACHE_CONTROL, "no-store")], Json(shown)).into_response())
 }

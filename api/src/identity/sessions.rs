@@ -16,9 +16,11 @@ use uuid::Uuid;
 use writ_identity::access_token::{Grant, LIFETIME};
 use writ_identity::models::SESSION;
 use writ_identity::refresh_token::RefreshToken;
+use writ_model::Value;
 
 use super::accounts::{self, Account};
 use super::cookies::{self, Cookie, WRIT_CSRF};
+use super::rows;
 use super::system::{self, Own};
 use crate::app::{App, Shared};
 use crate::body;
@@ -255,6 +257,22 @@ pub(crate) fn csrf_missing() -> Problem {
 fn clear(app: &App, headers: &mut HeaderMap) {
     for cookie in [Cookie::Access, Cookie::Refresh] {
         cookie.set(app.identity(), headers, "", std::time::Duration::ZERO);
+    }
+}
+
+/// The account, for its owner in this session: none other, also if it was changed a moment ago and no instance has heard of it. The
+/// session stands for the credentials that the account has in the very row that is returned, so whatever is made for that
+/// row's `owner`, or decided by what `credentials` it has, is the owner's own.
+pub(crate) async fn owner(app: &App, account: Uuid, session: Uuid) -> Result<Account, Problem> {
+    let ended = || Kind::Unauthenticated.because("The session has ended meanwhile. Sign in.");
+    let row = rows::awaited(app, SESSION, session, 1).await?.ok_or_else(ended)?;
+    let is_open = matches!(row.fields.get("ended_at"), None | Some(Value::Null));
+    let found = accounts::by_id(app, account).await?.filter(Account::is_active);
+    let account = found.ok_or_else(|| Kind::Unauthenticated.because("The account is gone or disabled."))?;
+    let stands = row.fields.get("credentials") == Some(&Value::Integer(account.credentials()));
+    match is_open && stands {
+        true => Ok(account),
+        false => Err(ended()),
     }
 }
 

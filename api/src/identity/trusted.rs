@@ -113,7 +113,7 @@ struct Issuer {
 /// Who an identity is here.
 #[derive(Debug, Clone, Copy)]
 struct Known {
-    /// The linked account, and whether it is active.
+    /// The linked account, and whether it is active and of the owner that linked it.
     account: Option<(Uuid, bool)>,
     /// What the directory had heard of the account.
     heard: Option<u64>,
@@ -253,11 +253,11 @@ impl Issuer {
 }
 
 async fn read(app: &App, identity: Uuid) -> Result<Known, Problem> {
-    let Some(account) = accounts::linked(app, identity).await? else {
+    let Some(linked) = accounts::linked(app, identity).await? else {
         return Ok(Known { account: None, heard: None, read_at: Instant::now() });
     };
-    let heard = app.identity().directory.changed(account);
-    let row = own_accounts::by_id(app, account).await?;
-    let is_active = row.is_some_and(|row| row.is_active());
-    Ok(Known { account: Some((account, is_active)), heard, read_at: Instant::now() })
+    let heard = app.identity().directory.changed(linked.account);
+    let row = own_accounts::by_id(app, linked.account).await?;
+    let stands = row.is_some_and(|row| linked.stands(&row));
+    Ok(Known { account: Some((linked.account, stands)), heard, read_at: Instant::now() })
 }

@@ -442,6 +442,28 @@ async fn a_link_needs_a_session_that_still_lives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_needs_a_session_whose_credentials_are_still_good() {
+    let setup = setup().await;
+    let user = somebody();
+    let (mut stolen, mut owners) = (setup.browser(&user), setup.browser(&user));
+    stolen.sign_in("local").await.expect(303);
+    let back = stolen.arrive("/v1/auth/oidc/closed?link=true").await;
+    owners.sign_in("local").await.expect(303);
+    let access = |browser: &Browser| {
+        let mut cookies = browser.cookies.iter();
+        let found = cookies.find(|((_, name), _)| name.starts_with("writ_access"));
+        setup.open.client().with_token(found.unwrap().1)
+    };
+    let (stolen_client, owners_client) = (access(&stolen), access(&owners));
+    owners_client.post("/v1/auth/password", &json!({ "password": "a long new password" })).await.expect(200);
+    eventually("the other session is refused", async || {
+        (stolen_client.get("/v1/auth/me").await.status == 401).then_some(())
+    })
+    .await;
+    stolen.get(&back).await.problem(401, "unauthenticated");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_is_another_one_is_not_asked() {
     let setup = setup().await;
     setup.browser(&somebody()).get("/v1/auth/oidc/impostor").await.problem(503, "provider-unavailable");

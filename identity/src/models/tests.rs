@@ -170,12 +170,14 @@ fn sign_in(seen: i64, other: Json) -> Json {
 fn a_sign_in_counts_only_with_the_credentials_that_there_are() {
     let mut account = account();
     account.send("sign_in", sign_in(0, json!({})), 1).unwrap();
-    account.send("change_password", json!({ "password": "sealed:1:a:b" }), 2).unwrap();
+    account.send("change_password", json!({ "seen": 0, "password": "sealed:1:a:b" }), 2).unwrap();
     let changed = "How the account signs in was changed meanwhile.";
     assert_eq!(account.refused("sign_in", sign_in(0, json!({})), 3), changed);
     account.send("sign_in", sign_in(1, json!({})), 3).unwrap();
 
-    account.send("activate_totp", json!({ "totp_step": 7, "recovery_codes": ["a", "b"] }), 4).unwrap();
+    let activate = json!({ "seen": 1, "totp_step": 7, "recovery_codes": ["a", "b"] });
+    account.send("activate_totp", activate.clone(), 4).unwrap();
+    assert_eq!(account.refused("activate_totp", activate, 4), changed, "by who was asked before");
     assert_eq!(
         account.refused("sign_in", sign_in(2, json!({ "totp_step": 7 })), 5),
         "The code was used already."
@@ -204,6 +206,25 @@ fn a_link_is_good_once_and_for_its_time() {
     account.send("reset_password", reset.clone(), 9).unwrap();
     assert_eq!(account.refused("reset_password", reset, 9), refused);
     assert_eq!((account.field("email_verified"), account.field("credentials")), (true.into(), 1.into()));
+}
+
+#[test]
+fn who_first_reads_the_address_has_the_account_alone() {
+    let reset = json!({ "password": "sealed:1:a:b", "token": "t" });
+    let proof = json!({ "proof": "t", "proof_until": Timestamp(100).to_string(), "proof_for": "password" });
+    let mut account = account();
+    let activate = json!({ "seen": 0, "totp_step": 7, "recovery_codes": ["a"] });
+    account.send("activate_totp", activate, 1).unwrap();
+    account.send("send_proof", proof.clone(), 2).unwrap();
+    account.send("reset_password", reset.clone(), 3).unwrap();
+    assert_eq!((account.field("owner"), account.field("totp_active")), (1.into(), false.into()));
+
+    // The owner's own second factor is not a thief's of the mailbox.
+    let activate = json!({ "seen": 2, "totp_step": 9, "recovery_codes": ["a"] });
+    account.send("activate_totp", activate, 4).unwrap();
+    account.send("send_proof", proof, 5).unwrap();
+    account.send("reset_password", reset, 6).unwrap();
+    assert_eq!((account.field("owner"), account.field("totp_active")), (1.into(), true.into()));
 }
 
 #[test]

@@ -92,4 +92,12 @@ impl Whole {
             _ => None,
         }
     }
+
+    /// The number in a field, if it has one.
+    pub fn integer(&self, field: &str) -> Option<i64> {
+        match self.fields.get(field) {
+            Some(Value::Integer(number)) => Some(*number),
+            _ => None,
+        }
+    }
 }

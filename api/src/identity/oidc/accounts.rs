@@ -41,11 +41,28 @@ fn model(app: &App) -> Result<&Model, Problem> {
     queries::model(&app.api.models, OIDC_IDENTITY)
 }
 
+/// Whose account an identity is.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::identity) struct Linked {
+    pub(in crate::identity) account: Uuid,
+    /// What the account's `owner` was.
+    owner: i64,
+}
+
+impl Linked {
+    /// Whether whoever has the identity has the account: it signs in, and nobody else has become its owner since.
+    pub(in crate::identity) fn stands(self, account: &Account) -> bool {
+        account.is_active() && account.owner() == self.owner
+    }
+}
+
 /// The account that an identity is linked to.
-pub(in crate::identity) async fn linked(app: &App, identity: Uuid) -> Result<Option<Uuid>, Problem> {
+pub(in crate::identity) async fn linked(app: &App, identity: Uuid) -> Result<Option<Linked>, Problem> {
     let found = app.api.queries.whole(model(app)?, identity).await.map_err(queries::unavailable)?;
     Ok(found.and_then(|row| match row.fields.get("account") {
-        Some(Value::Uuid(account)) => Some(*account),
+        Some(Value::Uuid(account)) => {
+            Some(Linked { account: *account, owner: row.integer("owner").unwrap_or(0) })
+        }
         _ => None,
     }))
 }
@@ -60,18 +77,21 @@ pub(super) async fn of(
     check_domain(options, proven)?;
     let key = key(&options.issuer, &proven.subject);
     let identity = id_of(app, &key)?;
-    if let Some(account) = linked(app, identity).await? {
-        return active(app, account).await;
+    if let Some(linked) = linked(app, identity).await? {
+        return active(app, linked).await;
     }
     let account = match by_email(app, options, proven).await? {
-        Some(account) => account.id,
-        None => create(app, trace, options, identity, proven).await?,
+        Some(account) => Linked { account: account.id, owner: account.owner() },
+        None => {
+            let account = create(app, trace, options, identity, proven).await?;
+            Linked { account, owner: 0 }
+        }
     };
     match link(app, trace, identity, &key, account).await {
         // The same person in another window.
         Err(problem) if problem.kind == Kind::AlreadyExists => {
-            let account = linked(app, identity).await?.ok_or(problem)?;
-            active(app, account).await
+            let linked = linked(app, identity).await?.ok_or(problem)?;
+            active(app, linked).await
         }
         Err(problem) => Err(problem),
         Ok(()) => active(app, account).await,
@@ -84,23 +104,26 @@ pub(super) async fn link_to(
     trace: &Trace,
     options: &Options,
     proven: &Proven,
-    account: Uuid,
+    account: &Account,
 ) -> Result<(), Problem> {
     check_domain(options, proven)?;
     let key = key(&options.issuer, &proven.subject);
     let identity = id_of(app, &key)?;
-    match link(app, trace, identity, &key, account).await {
+    let to = Linked { account: account.id, owner: account.owner() };
+    match link(app, trace, identity, &key, to).await {
         Err(problem) if problem.kind == Kind::AlreadyExists => match linked(app, identity).await? {
-            Some(known) if known == account => Ok(()),
+            Some(known) if known.account == account.id && known.stands(account) => Ok(()),
+            Some(known) if known.account == account.id => Err(Kind::AlreadyExists
+                .because("An earlier owner of the account has linked this identity. Unlink it first.")),
             _ => Err(Kind::AlreadyExists.because("This identity is linked to another account.")),
         },
         other => other,
     }
 }
 
-async fn active(app: &App, account: Uuid) -> Result<Account, Problem> {
-    let found = accounts::by_id(app, account).await?;
-    found.filter(Account::is_active).ok_or_else(sign_in::wrong)
+async fn active(app: &App, linked: Linked) -> Result<Account, Problem> {
+    let found = accounts::by_id(app, linked.account).await?;
+    found.filter(|account| linked.stands(account)).ok_or_else(sign_in::wrong)
 }
 
 fn check_domain(options: &Options, proven: &Proven) -> Result<(), Problem> {
@@ -168,12 +191,13 @@ async fn create(
     }
 }
 
-async fn link(app: &App, trace: &Trace, identity: Uuid, key: &str, account: Uuid) -> Result<(), Problem> {
+async fn link(app: &App, trace: &Trace, identity: Uuid, key: &str, to: Linked) -> Result<(), Problem> {
+    let Linked { account, owner } = to;
     let own = Own {
         model: OIDC_IDENTITY,
         aggregate: identity,
         command: "link",
-        input: json!({ "subject": key, "account": account }),
+        input: json!({ "subject": key, "account": account, "owner": owner }),
         account: Some(account),
         wait: Wait::Projected,
     };

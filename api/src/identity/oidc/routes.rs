@@ -9,8 +9,7 @@ use axum::response::{IntoResponse, Response};
 use openidconnect::CsrfToken;
 use url::Url;
 use uuid::Uuid;
-use writ_identity::models::SESSION;
-use writ_model::{FieldError, Value};
+use writ_model::FieldError;
 
 use super::accounts;
 use super::pending::{self, LIVES, Link, Pending};
@@ -20,8 +19,8 @@ use crate::caller;
 use crate::client_address::ClientAddress;
 use crate::clock::now;
 use crate::headers::SEC_FETCH_SITE;
-use crate::identity::sessions::{Carrier, Client};
-use crate::identity::{rows, sign_in};
+use crate::identity::sessions::{self, Carrier, Client};
+use crate::identity::sign_in;
 use crate::middleware::Trace;
 use crate::problem::{Kind, Problem};
 use crate::queries;
@@ -171,8 +170,8 @@ async fn finish(
     let proven = provider.redeem(&code, pending.verifier, pending.nonce).await?;
     let mut response = see_other(&pending.path)?;
     if let Some(Link { account, session }) = pending.link {
-        check_session(app, session).await?;
-        accounts::link_to(app, trace, &provider.options, &proven, account).await?;
+        let account = sessions::owner(app, account, session).await?;
+        accounts::link_to(app, trace, &provider.options, &proven, &account).await?;
         return Ok(response);
     }
     let account = accounts::of(app, trace, &provider.options, &proven).await?;
@@ -187,15 +186,6 @@ async fn finish(
         response.headers_mut().append(SET_COOKIE, cookie.clone());
     }
     Ok(response)
-}
-
-/// The session that asked for a link must not have ended meanwhile.
-async fn check_session(app: &App, session: Uuid) -> Result<(), Problem> {
-    let row = rows::awaited(app, SESSION, session, 1).await?;
-    match row.is_some_and(|row| matches!(row.fields.get("ended_at"), None | Some(Value::Null))) {
-        true => Ok(()),
-        false => Err(Kind::Unauthenticated.because("The session has ended meanwhile. Sign in.")),
-    }
 }
 
 fn provider<'a>(app: &'a App, name: &str) -> Result<&'a Provider, Problem> {

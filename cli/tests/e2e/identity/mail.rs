@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::PARCEL;
+use super::accounts::code;
 use crate::harness::mailbox::Mailbox;
-use crate::harness::people::{Guarded, PASSWORD, refresh, try_sign_in};
+use crate::harness::people::{Guarded, PASSWORD, Person, refresh, try_sign_in};
 use crate::harness::{Answer, World, eventually, unique};
 
 const RESET: &str = "http://127.0.0.1:8080/reset-password#token=";
@@ -173,6 +174,45 @@ async fn who_registers_gets_a_link_that_confirms_the_address() {
     assert!(metrics.contains("writ_mails_total{result=\"sent\"} 1"), "{metrics}");
     guarded.stop().await;
     assert_eq!(mailbox.mails().len(), 1);
+}
+
+#[tokio::test]
+async fn who_has_registered_the_address_of_another_loses_the_account_to_its_owner() {
+    let mailbox = Mailbox::start();
+    let guarded = guarded(&mailbox, &[OFTEN]).await;
+    let email = format!("{}@example.org", unique("victim"));
+    let body = json!({ "email": email, "password": PASSWORD });
+    guarded.client.post("/v1/auth/register", &body).await.expect(201);
+    mailbox.mail(0).await;
+    let thief = guarded.sign_in(&email).await;
+    let key = json!({ "name": "stays", "scopes": ["*"] });
+    let key = thief.client.post("/v1/auth/api-keys", &key).await.expect(201);
+    let key = guarded.client.with_token(key.body["key"].as_str().unwrap());
+    key.get("/v1/auth/me").await.expect(200);
+    let offered = thief.client.post("/v1/auth/totp", &json!({ "password": PASSWORD })).await.expect(200);
+    let code = code(offered.body["secret"].as_str().unwrap(), 0);
+    let activated = thief.client.post("/v1/auth/totp/activate", &json!({ "code": code })).await.expect(200);
+    let thief = Person::of(&guarded.client, &email, &activated);
+    try_sign_in(&guarded.client, &email, PASSWORD, None).await.problem(401, "second-factor-needed");
+
+    forgot(&guarded, &email).await.expect(202);
+    let token = mailbox.mail(1).await.token(RESET);
+    reset(&guarded, &token).await.expect(204);
+    let answer = try_sign_in(&guarded.client, &email, NEW, None).await.expect(200);
+    let owner = Person::of(&guarded.client, &email, &answer);
+    thief.is_refused_by(&guarded.client).await;
+    refresh(&guarded.client, &thief.refresh).await.problem(401, "unauthenticated");
+    key.get("/v1/auth/me").await.problem(401, "unauthenticated");
+
+    // What the owner has is the owner's, also after a password was forgotten.
+    let key = json!({ "name": "mine", "scopes": ["*"] });
+    let key = owner.client.post("/v1/auth/api-keys", &key).await.expect(201);
+    let key = guarded.client.with_token(key.body["key"].as_str().unwrap());
+    forgot(&guarded, &email).await.expect(202);
+    let token = mailbox.mail(2).await.token(RESET);
+    reset(&guarded, &token).await.expect(204);
+    owner.is_refused_by(&guarded.client).await;
+    key.get("/v1/auth/me").await.expect(200);
 }
 
 #[tokio::test]
