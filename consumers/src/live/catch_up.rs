@@ -14,7 +14,7 @@ use super::event::{Decoder, Happened, key};
 use super::frame::{Frame, Kind};
 use super::hub::{self, Hub, Joined, Member};
 use super::replay::{self, Replay};
-use super::resume::{Resume, merge};
+use super::resume::{Resume, merge, reaches};
 use super::states::{States, recent};
 use super::views::View;
 use super::{Error, From, Item, Reason, Shared, Wanted, metrics};
@@ -24,6 +24,9 @@ const PIECE: usize = 500;
 /// What fails is tried so often, with a pause each time.
 const TRIES: usize = 10;
 const PAUSE: Duration = Duration::from_millis(500);
+/// So often it is looked whether the feed has come to where a client was, and with this pause.
+const LOOKS: usize = 20;
+const LOOK: Duration = Duration::from_millis(50);
 /// A client that takes nothing for so long while it is served from memory or from Kafka is told to come back: others wait for
 /// the place.
 const STALLED: Duration = Duration::from_secs(30);
@@ -126,18 +129,27 @@ impl CatchUp {
     /// Why a client can't go on there.
     async fn refusal(&self, resume: &Resume) -> Result<Option<Reason>, Stop> {
         let at = resume.next();
-        let next = {
-            let hub = self.hub.lock();
-            if resume.model() != hub.model().name {
-                return Ok(Some(Reason::Unknown));
+        let mut looks = 0;
+        let next = loop {
+            let next = {
+                let hub = self.hub.lock();
+                if resume.model() != hub.model().name {
+                    return Ok(Some(Reason::Unknown));
+                }
+                if at.len() != hub.next().len() {
+                    return Ok(Some(Reason::Repartitioned));
+                }
+                if hub.covers(at) {
+                    return Ok(None);
+                }
+                hub.next().to_vec()
+            };
+            // Another process may be ahead by a moment.
+            if reaches(&next, at) || looks == LOOKS {
+                break next;
             }
-            if at.len() != hub.next().len() {
-                return Ok(Some(Reason::Repartitioned));
-            }
-            if hub.covers(at) {
-                return Ok(None);
-            }
-            hub.next().to_vec()
+            looks += 1;
+            sleep(LOOK).await;
         };
         let behind =
             at.iter().zip(&next).fold(0i64, |sum, (at, next)| sum.saturating_add((next - at).max(0)));
@@ -157,6 +169,7 @@ impl CatchUp {
     }
 
     async fn bounds(&self, partitions: usize) -> Result<Vec<(i64, i64)>, Stop> {
+        let Ok(_permit) = self.shared.replays.acquire().await else { return Err(Stop::Silently) };
         let mut tries = 0;
         loop {
             match replay::bounds(&self.shared.kafka, self.topic(), partitions).await {
