@@ -156,3 +156,27 @@ fn value_at<'s>(fields: &'s Object, name: &str) -> Option<&'s Value> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_numbers_are_one_key() {
+        let number = |text: &str| Key::of(&Value::Decimal(text.parse().unwrap())).unwrap();
+        let mut slots = HashMap::from([(Key::of(&Value::Integer(500)).unwrap(), 1)]);
+        for text in ["500", "500.00", "5e2"] {
+            assert_eq!(slots.insert(number(text), 2), Some(if text == "500" { 1 } else { 2 }), "{text}");
+        }
+        assert_eq!(slots.insert(number("500.01"), 3), None);
+    }
+
+    #[test]
+    fn a_part_of_an_object_has_a_key() {
+        let inner: Object = [("city".to_owned(), Value::Text("Ulm".into()))].into_iter().collect();
+        let fields: Object = [("ship_to".to_owned(), Value::Object(inner))].into_iter().collect();
+        assert_eq!(value_at(&fields, "ship_to.city"), Some(&Value::Text("Ulm".into())));
+        assert_eq!(value_at(&fields, "ship_to.city.x"), None);
+        assert_eq!(value_at(&fields, "other"), None);
+    }
+}

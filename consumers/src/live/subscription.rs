@@ -84,6 +84,12 @@ impl Subscription {
         Subscription { stage, followed: Some(Box::new(followed)), at: None, quiet_until }
     }
 
+    /// If rules depend on the time: the view as it is now.
+    #[cfg(test)]
+    pub(super) fn looks_again(&self) -> Option<Arc<View>> {
+        Some(self.followed.as_ref()?.view.as_ref()?.0.clone())
+    }
+
     fn failed(error: Error) -> Subscription {
         Subscription { stage: Stage::Failed(error), followed: None, at: None, quiet_until: Instant::now() }
     }

@@ -2,6 +2,7 @@
 
 mod index;
 mod seam;
+mod subscription;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -33,8 +34,18 @@ allow:
     secret_note: role('staff')
 ";
 
+const OFFER: &str = "
+model: offer
+fields:
+  until: { type: timestamp }
+crud: true
+allow:
+  read: state.until > now
+";
+
 static MODELS: LazyLock<Arc<Models>> = LazyLock::new(|| {
-    let sources = [Source { name: "order.yaml".into(), text: ORDER.into() }];
+    let source = |text: &str| Source { name: "model.yaml".into(), text: text.into() };
+    let sources = [ORDER, OFFER].map(source);
     Arc::new(Models::check("shop", &sources).unwrap_or_else(|findings| panic!("{findings:#?}")))
 });
 
