@@ -306,5 +306,7 @@ allow: {{ read: \"{rule}\" }}
     assert_eq!(keys("state.status == 'live' || state.owner == actor.id", &[]), None);
     assert_eq!(keys("!(state.status == 'live')", &[]), None);
     assert_eq!(keys("state.price == 1", &[]), None);
+    assert_eq!(keys("state.price in [1, 2]", &[]), None);
+    assert_eq!(keys("state.price == size(actor.roles)", &[]), None);
     assert_eq!(keys("id == actor.id", &[("owner", &second)]), Some(Keyed::Id(one)));
 }

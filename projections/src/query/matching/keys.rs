@@ -109,3 +109,24 @@ fn field(name: &str, values: Vec<Value>) -> Option<Keyed> {
     }
     Some(Keyed::Field(name.to_owned(), once))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_two_kinds_are_equal_without_having_one_text() {
+        let key = |kind, constant| {
+            let path = Path::Field { names: vec!["amount".to_owned()], kind };
+            let test = Test::Compare(path, Comparison::Equal, constant);
+            of_predicate(&Predicate::Test(test), &IndexMap::new())
+        };
+        let (one, exactly) = (Value::Integer(1), Value::Decimal(1.into()));
+        assert_eq!(
+            key(Kind::Integer, one.clone()),
+            Some(Keyed::Field("amount".to_owned(), vec![one.clone()]))
+        );
+        assert_eq!(key(Kind::Decimal, one), None);
+        assert_eq!(key(Kind::Integer, exactly), None);
+    }
+}

@@ -23,6 +23,7 @@ fields:
   price: {{ type: decimal, precision: 9, scale: 2, optional: true }}
   members: {{ type: list, of: {{ type: ref, to: thing }}, optional: true }}
   place: {{ type: object, optional: true, fields: {{ town: {{ type: text, optional: true }}, grace: {{ type: duration, optional: true }} }} }}
+  extra: {{ type: json, optional: true }}
   kept: {{ type: text, optional: true, secret: true }}
 {fields}
 crud: true
@@ -69,7 +70,14 @@ fn ty(rng: &mut impl RngExt, depth: usize) -> String {
 pub(super) fn fields(model: &Model) -> BoxedStrategy<Object> {
     let or_null = |value: BoxedStrategy<Value>| prop_oneof![1 => Just(Value::Null), 4 => value];
     let id = || (1u128..=3).prop_map(|id| Value::Uuid(Uuid::from_u128(id))).boxed();
+    let extra = json!([
+        null, true, "x", "1", 1, 1.0, -0.0, 0, 1e16, 10_000_000_000_000_000_u64, u64::MAX, 1.844_674_407_370_955_2e19,
+        [], {}, [[]], [{}], [1], [1.0, [2, "x"]], [[1, 2], [2.0]], ["x", null, true], [{ "a": 1, "b": [] }],
+        { "a": null }, { "a": 1.5e-7 }, { "a": [1, { "b": 2.0 }] }, { "a": { "b": 2, "aa": [] }, "b": 1 }, { "b": "x", "a": [] },
+    ]);
+    let extra = proptest::sample::select(extra.as_array().unwrap().clone()).prop_map(Value::Json);
     let few = (
+        or_null(extra.boxed()),
         or_null(id()),
         or_null(id()),
         or_null((-1i64..4).prop_map(Value::Integer).boxed()),
@@ -81,8 +89,9 @@ pub(super) fn fields(model: &Model) -> BoxedStrategy<Object> {
         or_null(proptest::collection::vec(id(), 0..3).prop_map(Value::List).boxed()),
     );
     (object(model.fields.values()), few)
-        .prop_map(|(mut fields, (owner, deputy, rank, price, members))| {
+        .prop_map(|(mut fields, (extra, owner, deputy, rank, price, members))| {
             let few = [
+                ("extra", extra),
                 ("owner", owner),
                 ("deputy", deputy),
                 ("rank", rank),
@@ -152,6 +161,10 @@ pub(super) fn params(paths: &[Path], runner: &mut TestRunner) -> Vec<(String, St
 }
 
 fn filter(paths: &[Path], rng: &mut impl RngExt) -> (String, String) {
+    // JSON has but one operator of its own, and it is the one with the most cases.
+    if let (0, Some(extra)) = (rng.random_range(0..8), paths.iter().find(|path| path.name == "extra")) {
+        return ("extra[contains]".to_owned(), text(pick(&extra.values, rng), rng));
+    }
     const OPERATORS: [&str; 12] = [
         "",
         "[eq]",
