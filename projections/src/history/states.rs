@@ -156,7 +156,8 @@ impl History {
         Ok(events)
     }
 
-    /// Those that lack their next event although the log has a later one, up to the one after the wanted version.
+    /// Those that lack their next event although the log has a later one, up to the one after the wanted version. Both are asked
+    /// in one statement: the projector may have gone on since the log ended for the fold.
     async fn with_later_events(&self, model: &Model, ended: &[Fold]) -> Result<Vec<Uuid>, Error> {
         if ended.is_empty() {
             return Ok(Vec::new());
@@ -164,7 +165,10 @@ impl History {
         let select = format!(
             "SELECT wanted.id FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[]) AS wanted (id, missing, up_to) \
              WHERE EXISTS (SELECT FROM {} AS log WHERE log.model = $4 AND log.aggregate_id = wanted.id \
-             AND log.version > wanted.missing AND log.version <= wanted.up_to)",
+             AND log.version > wanted.missing AND log.version <= wanted.up_to) \
+             AND NOT EXISTS (SELECT FROM {} AS log WHERE log.model = $4 AND log.aggregate_id = wanted.id \
+             AND log.version = wanted.missing)",
+            self.schema.table(EVENT_LOG),
             self.schema.table(EVENT_LOG)
         );
         let rows = sqlx::query_scalar(AssertSqlSafe(select))
