@@ -21,6 +21,7 @@ mod harness;
 mod history;
 mod idempotency;
 mod identity;
+mod live;
 mod oidc;
 mod openapi;
 mod queries;

@@ -148,3 +148,7 @@ pub(crate) fn registry_url() -> String {
 pub(crate) fn postgres_url() -> String {
     address("WRIT_POSTGRES_URL")
 }
+
+pub(crate) fn redis_url() -> String {
+    address("WRIT_REDIS_URL")
+}
