@@ -122,8 +122,7 @@ struct Shared {
     queries: Queries,
     history: History,
     registry: Registry,
-    /// By model, with its number.
-    hubs: HashMap<String, (usize, hub::Shared)>,
+    of_models: HashMap<String, OfModel>,
     /// Whether every hub has begun.
     begun: watch::Receiver<bool>,
     replays: Semaphore,
@@ -132,9 +131,19 @@ struct Shared {
 }
 
 impl Shared {
-    fn hub(&self, model: &str) -> Option<(usize, &hub::Shared)> {
-        self.hubs.get(model).map(|(number, hub)| (*number, hub))
+    fn of(&self, model: &str) -> Option<&OfModel> {
+        self.of_models.get(model)
     }
+}
+
+/// What the subscriptions of one model share.
+#[derive(Debug)]
+struct OfModel {
+    /// Among all models.
+    number: usize,
+    hub: hub::Shared,
+    /// To put something into the ring that Kafka has, one after the other.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A cheap handle: where subscriptions are had.
@@ -168,11 +177,11 @@ impl Live {
         let history = queries.history(topics.clone());
         let recent = Arc::new(states::recent(options.cache_mib));
         let capacity = Capacity { changes: options.ring, bytes: options.ring_mib * 1024 * 1024 };
-        let (mut hubs, mut lanes, mut feeds) = (HashMap::new(), HashMap::new(), Vec::new());
+        let (mut of_models, mut lanes, mut feeds) = (HashMap::new(), HashMap::new(), Vec::new());
         for (number, (name, model)) in models.models.iter().enumerate() {
             let hub = Hub::new(model.clone(), options.queue, capacity);
             let (sender, records) = mpsc::channel(feed::WAITING);
-            hubs.insert(name.clone(), (number, hub.clone()));
+            of_models.insert(name.clone(), OfModel { number, hub: hub.clone(), turn: Arc::default() });
             lanes.insert(topics.events(name), Lane::new(hub.clone(), sender));
             let (model, history, recent) = (model.clone(), history.clone(), recent.clone());
             let feed = ModelFeed {
@@ -191,7 +200,7 @@ impl Live {
             queries: queries.clone(),
             history,
             registry: registry.clone(),
-            hubs,
+            of_models,
             begun,
             replays: Semaphore::new(REPLAYS),
             cancel: cancel.clone(),
@@ -231,8 +240,8 @@ impl Feed {
             Some(_) = tasks.join_next() => Err(thread::Error::Panicked { name: "live" }),
         };
         shared.cancel.cancel();
-        for (_, hub) in shared.hubs.values() {
-            hub.lock().stop();
+        for of_model in shared.of_models.values() {
+            of_model.hub.lock().stop();
         }
         if result.is_ok() && cancel.is_cancelled() {
             result = reading.await;

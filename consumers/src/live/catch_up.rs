@@ -4,18 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::Message as _;
-use tokio::sync::mpsc;
+use tokio::sync::{SemaphorePermit, mpsc};
 use tokio::time::{sleep, timeout};
 use writ_projections::query::{Error as QueryError, SnapshotError};
 
-use super::change::Change;
-use super::event::{Decoder, Happened, key};
+use super::change::{Change, Placed};
 use super::frame::{Frame, Kind};
 use super::hub::{self, Hub, Joined, Member};
-use super::replay::{self, Replay};
+use super::replay::{self, Next, Replay};
 use super::resume::{Resume, merge, reaches};
-use super::states::{States, recent};
 use super::views::View;
 use super::{Error, From, Item, Reason, Shared, Wanted, metrics};
 
@@ -30,8 +27,6 @@ const LOOK: Duration = Duration::from_millis(50);
 /// A client that takes nothing for so long while it is served from memory or from Kafka is told to come back: others wait for
 /// the place.
 const STALLED: Duration = Duration::from_secs(30);
-/// States that a replay keeps.
-const RECENT_MIB: u64 = 4;
 
 /// What comes out.
 #[derive(Debug)]
@@ -61,6 +56,8 @@ pub(super) struct CatchUp {
     pub(super) wanted: Arc<Wanted>,
     pub(super) hub: hub::Shared,
     pub(super) number: usize,
+    /// To put something into the ring of this model, one after the other.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
     pub(super) steps: mpsc::Sender<Step>,
 }
 
@@ -169,7 +166,7 @@ impl CatchUp {
     }
 
     async fn bounds(&self, partitions: usize) -> Result<Vec<(i64, i64)>, Stop> {
-        let Ok(_permit) = self.shared.replays.acquire().await else { return Err(Stop::Silently) };
+        let _permit = self.permit().await?;
         let mut tries = 0;
         loop {
             match replay::bounds(&self.shared.kafka, self.topic(), partitions).await {
@@ -246,7 +243,12 @@ impl CatchUp {
                 Joined::Repartitioned => return Ok(Some(Reason::Repartitioned)),
             };
             let before = at.clone();
-            match self.replay(&view, &mut at, &until).await {
+            let caught_up = match self.extend(&at).await {
+                Ok(true) => continue,
+                Ok(false) => self.replay(&view, &mut at, &until).await,
+                Err(stop) => Err(stop),
+            };
+            match caught_up {
                 Ok(()) => {}
                 Err(Stop::Failed(Error::Unavailable(reason))) => {
                     failures = if at == before { failures + 1 } else { 1 };
@@ -265,45 +267,73 @@ impl CatchUp {
         }
     }
 
+    /// Puts what lies between `at` and the ring into the ring, for this one and for all who come from there: after a process has
+    /// ended, many do. Whether the ring reaches back to `at` now; it may have no room.
+    async fn extend(&self, at: &[i64]) -> Result<bool, Stop> {
+        let _turn = self.turn.lock().await;
+        let (model, until) = {
+            let hub = self.hub.lock();
+            if hub.covers(at) {
+                return Ok(true);
+            }
+            let Some(until) = hub.gap(at) else { return Ok(false) };
+            (hub.model().clone(), until)
+        };
+        let _permit = self.permit().await?;
+        let mut replay = Replay::start(&self.shared, (&model, self.number), None, at, &until);
+        let (mut place, mut placed) = (begin(at, &until), Vec::new());
+        loop {
+            match replay.next(|| self.goes_on()).await? {
+                Next::Batch(batch) => {
+                    for change in batch.changes {
+                        advance(&mut place, change.happened.partition, change.happened.offset);
+                        let resume = self.hub.lock().at(place.clone());
+                        placed.push(Arc::new(Placed::new(change, resume)));
+                    }
+                    batch
+                        .passed
+                        .into_iter()
+                        .for_each(|(partition, offset)| advance(&mut place, partition, offset));
+                }
+                Next::End => return Ok(self.hub.lock().extend_back(placed, at, &until)),
+                Next::Interrupted => return Err(Stop::Silently),
+            }
+        }
+    }
+
     /// Moves `at` up to `until`, by what Kafka has.
     async fn replay(&self, view: &View, at: &mut [i64], until: &[i64]) -> Result<(), Stop> {
-        let Ok(_permit) = self.shared.replays.acquire().await else { return Err(Stop::Silently) };
-        ::metrics::counter!(metrics::REPLAYS, "model" => self.wanted.model.clone()).increment(1);
+        let _permit = self.permit().await?;
         let model = self.hub.lock().model().clone();
-        let decoder = Decoder { model: model.clone(), registry: self.shared.registry.clone() };
-        let (number, history) = (self.number, self.shared.history.clone());
-        let states = States { model, number, history, recent: Arc::new(recent(RECENT_MIB)) };
-        let mut replay = Replay::start(&self.shared.kafka, self.topic(), at, until);
-        let mut batch = Vec::new();
+        let mut replay = Replay::start(&self.shared, (&model, self.number), view.only(), at, until);
         loop {
-            replay.next(&mut batch).await?;
-            if batch.is_empty() {
-                merge(at, until);
-                return Ok(());
-            }
-            let mut events: Vec<Happened> = Vec::new();
-            let mut passed: Vec<(i32, i64)> = Vec::with_capacity(batch.len());
-            for record in batch.drain(..) {
-                passed.push((record.partition(), record.offset()));
-                if view.only().is_some_and(|id| key(&record) != Some(id)) {
-                    continue;
+            match replay.next(|| self.goes_on()).await? {
+                Next::Batch(batch) => {
+                    for change in batch.changes {
+                        // Of this partition everything before the event was handed out, or matched nothing.
+                        advance(at, change.happened.partition, change.happened.offset);
+                        if let Some(kind) = view.kind(&change) {
+                            self.change(view, &change, kind, at).await?;
+                        }
+                    }
+                    batch.passed.into_iter().for_each(|(partition, offset)| advance(at, partition, offset));
                 }
-                events.extend(decoder.decode(&record, &self.shared.cancel).await);
-                if self.shared.cancel.is_cancelled() {
-                    return Err(Stop::Silently);
+                Next::End => {
+                    merge(at, until);
+                    return Ok(());
                 }
+                Next::Interrupted => return Err(Stop::Silently),
             }
-            let goes_on = || !self.steps.is_closed() && !self.shared.cancel.is_cancelled();
-            let Some(known) = states.before(&events, goes_on).await else { return Err(Stop::Silently) };
-            for change in states.changes(known, events).flatten() {
-                // Of this partition everything before the event was handed out, or matched nothing.
-                advance(at, change.happened.partition, change.happened.offset);
-                if let Some(kind) = view.kind(&change) {
-                    self.change(view, &change, kind, at).await?;
-                }
-            }
-            passed.into_iter().for_each(|(partition, offset)| advance(at, partition, offset));
         }
+    }
+
+    async fn permit(&self) -> Result<SemaphorePermit<'_>, Stop> {
+        self.shared.replays.acquire().await.map_err(|_| Stop::Silently)
+    }
+
+    /// Whether somebody still wants it.
+    fn goes_on(&self) -> bool {
+        !self.steps.is_closed()
     }
 
     /// A change for this subscription only, with where it goes on itself.
@@ -338,6 +368,12 @@ impl CatchUp {
             }
         }
     }
+}
+
+/// Where what is put before a ring begins that began at `until`. Where `at` is further, the ring itself has what is between: nobody
+/// who is handed a change from before it may take that for passed.
+pub(super) fn begin(at: &[i64], until: &[i64]) -> Vec<i64> {
+    at.iter().zip(until).map(|(at, until)| *at.min(until)).collect()
 }
 
 fn advance(at: &mut [i64], partition: i32, offset: i64) {

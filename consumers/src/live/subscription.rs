@@ -51,6 +51,7 @@ struct Followed {
     shared: Arc<Shared>,
     wanted: Arc<Wanted>,
     number: usize,
+    turn: Arc<tokio::sync::Mutex<()>>,
     interest: Interest,
     /// If rules depend on the time: the view of the last time, and when it is to be worked out again.
     view: Option<(Arc<View>, Instant)>,
@@ -58,9 +59,10 @@ struct Followed {
 
 impl Subscription {
     pub(super) fn new(shared: &Arc<Shared>, wanted: Wanted, from: From) -> Subscription {
-        let Some((number, hub)) = shared.hub(&wanted.model) else {
+        let Some(of_model) = shared.of(&wanted.model) else {
             return Subscription::failed(Error::NoModel(wanted.model));
         };
+        let hub = &of_model.hub;
         let view = match wanted.view(&shared.models) {
             Ok(view) => Arc::new(view),
             Err(error) => return Subscription::failed(error),
@@ -70,7 +72,8 @@ impl Subscription {
         let followed = Followed {
             shared: shared.clone(),
             wanted: Arc::new(wanted),
-            number,
+            number: of_model.number,
+            turn: of_model.turn.clone(),
             interest: Interest::new(hub),
             view: depends_on_time.then(|| (view.clone(), quiet_until)),
         };
@@ -251,6 +254,7 @@ impl Followed {
             wanted: self.wanted.clone(),
             hub: self.interest.hub().clone(),
             number: self.number,
+            turn: self.turn.clone(),
             steps: sender,
         };
         Stage::CatchingUp { steps, _task: AbortOnDropHandle::new(tokio::spawn(task.run(from))) }
