@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{SemaphorePermit, mpsc};
-use tokio::time::{sleep, timeout};
-use writ_projections::query::{Error as QueryError, SnapshotError};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::change::{Change, Placed};
 use super::frame::{Frame, Kind};
@@ -14,16 +13,16 @@ use super::hub::{self, Hub, Joined, Member};
 use super::replay::{self, Next, Replay};
 use super::resume::{Resume, merge, reaches};
 use super::views::View;
-use super::{Error, From, Item, Reason, Shared, Wanted, metrics};
+use super::{Error, From, Item, OfModel, Reason, Shared, Wanted, metrics};
 
-/// Rows of one piece of a snapshot.
-const PIECE: usize = 500;
 /// What fails is tried so often, with a pause each time.
-const TRIES: usize = 10;
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const TRIES: usize = 10;
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 /// So often it is looked whether the feed has come to where a client was, and with this pause.
 const LOOKS: usize = 20;
 const LOOK: Duration = Duration::from_millis(50);
+/// So long is believed which events are the first of a topic: they are kept for ever, as a rule.
+const KNOWN: Duration = Duration::from_secs(60);
 /// A client that takes nothing for so long while it is served from memory or from Kafka is told to come back: others wait for
 /// the place.
 const STALLED: Duration = Duration::from_secs(30);
@@ -37,7 +36,7 @@ pub(super) enum Step {
 }
 
 /// Why it goes no further.
-enum Stop {
+pub(super) enum Stop {
     /// The subscription is gone, or was too slow, which it finds out by itself; or the feed has ended.
     Silently,
     Failed(Error),
@@ -54,10 +53,7 @@ impl std::convert::From<Error> for Stop {
 pub(super) struct CatchUp {
     pub(super) shared: Arc<Shared>,
     pub(super) wanted: Arc<Wanted>,
-    pub(super) hub: hub::Shared,
-    pub(super) number: usize,
-    /// To put something into the ring of this model, one after the other.
-    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    pub(super) of_model: Arc<OfModel>,
     pub(super) steps: mpsc::Sender<Step>,
 }
 
@@ -97,6 +93,10 @@ impl CatchUp {
         }
     }
 
+    pub(super) fn hub(&self) -> &hub::Shared {
+        &self.of_model.hub
+    }
+
     async fn begun(&self) -> Result<(), Stop> {
         let mut begun = self.shared.begun.clone();
         match timeout(STALLED, begun.wait_for(|begun| *begun)).await {
@@ -107,7 +107,7 @@ impl CatchUp {
     }
 
     async fn start(&self) -> Result<(), Stop> {
-        match Hub::join(&self.hub, &self.view()?, None) {
+        match Hub::join(self.hub(), &self.view()?, None) {
             Joined::Here(_, member) => {
                 self.item(Item::Started { resume: member.at.clone() }).await?;
                 self.send(Step::Live(member)).await
@@ -129,7 +129,7 @@ impl CatchUp {
         let mut looks = 0;
         let next = loop {
             let next = {
-                let hub = self.hub.lock();
+                let hub = self.hub().lock();
                 if resume.model() != hub.model().name {
                     return Ok(Some(Reason::Unknown));
                 }
@@ -154,15 +154,22 @@ impl CatchUp {
             return Ok(Some(Reason::TooOld));
         }
         // The feed doesn't know what is before it, nor whether what is beyond it is there at all.
-        let bounds = self.bounds(next.len()).await?;
-        let each = || at.iter().zip(&bounds);
-        Ok(if each().any(|(at, (_, end))| at > end) {
-            Some(Reason::Unknown)
-        } else if each().any(|(at, (first, _))| at < first) {
-            Some(Reason::TooOld)
-        } else {
-            None
-        })
+        let is_beyond = !reaches(&next, at);
+        let known = self.of_model.first.lock().clone();
+        let known = known.filter(|(asked, first)| asked.elapsed() < KNOWN && first.len() == at.len());
+        let first = match known {
+            Some((_, first)) if !is_beyond => first,
+            _ => {
+                let asked = Instant::now();
+                let (first, ends): (Vec<i64>, Vec<i64>) = self.bounds(next.len()).await?.into_iter().unzip();
+                if !reaches(&ends, at) {
+                    return Ok(Some(Reason::Unknown));
+                }
+                *self.of_model.first.lock() = Some((asked, first.clone()));
+                first
+            }
+        };
+        Ok((!reaches(at, &first)).then_some(Reason::TooOld))
     }
 
     async fn bounds(&self, partitions: usize) -> Result<Vec<(i64, i64)>, Stop> {
@@ -177,54 +184,12 @@ impl CatchUp {
         }
     }
 
-    /// Hands the rows over, and says which offsets are the next ones behind them.
-    async fn snapshot(&self) -> Result<Vec<i64>, Stop> {
-        ::metrics::counter!(metrics::SNAPSHOTS, "model" => self.wanted.model.clone()).increment(1);
-        let mut tries = 0;
-        let (rows, places) = loop {
-            let partitions = self.hub.lock().next().len();
-            let limit = self.shared.options.snapshot_rows;
-            let request = self.wanted.request(&self.shared.models)?;
-            match self.shared.queries.snapshot(&request, limit).await {
-                Ok(snapshot) if snapshot.places.len() <= partitions => {
-                    let mut places = snapshot.places;
-                    places.resize(partitions, 0);
-                    break (snapshot.rows, places);
-                }
-                // The topic has got more partitions, which the feed will see soon.
-                Ok(_) | Err(SnapshotError::Query(QueryError::Unavailable(_))) if tries < TRIES => {
-                    sleep(PAUSE).await;
-                }
-                Ok(_) => return Err(Error::Unavailable("the topic has just changed".into()).into()),
-                Err(SnapshotError::TooManyRows(limit)) => return Err(Error::TooManyRows(limit).into()),
-                Err(SnapshotError::Query(QueryError::Unavailable(detail))) => {
-                    return Err(Error::Unavailable(detail).into());
-                }
-                Err(SnapshotError::Query(QueryError::Failed(detail))) => {
-                    return Err(Error::Failed(detail).into());
-                }
-            }
-            tries += 1;
-        };
-        let mut rows = rows.into_iter();
-        loop {
-            let rows: Vec<_> = rows.by_ref().take(PIECE).collect();
-            if rows.is_empty() {
-                break;
-            }
-            self.item(Item::Snapshot { rows }).await?;
-        }
-        let resume = self.hub.lock().at(places.clone());
-        self.item(Item::Ready { resume }).await?;
-        Ok(places)
-    }
-
     /// Everything from `at` on, until the queue has the rest. `Some`: the topic has become another one.
     async fn follow(&self, mut at: Vec<i64>, is_resume: bool) -> Result<Option<Reason>, Stop> {
         let mut failures = 0;
         loop {
             let view = self.view()?;
-            let until = match Hub::join(&self.hub, &view, Some(&at)) {
+            let until = match Hub::join(self.hub(), &view, Some(&at)) {
                 Joined::Here(missed, member) => {
                     for placed in missed {
                         // All that the feed has published before this change was handed out before it, too.
@@ -270,9 +235,9 @@ impl CatchUp {
     /// Puts what lies between `at` and the ring into the ring, for this one and for all who come from there: after a process has
     /// ended, many do. Whether the ring reaches back to `at` now; it may have no room.
     async fn extend(&self, at: &[i64]) -> Result<bool, Stop> {
-        let _turn = self.turn.lock().await;
+        let _turn = self.of_model.turn.lock().await;
         let (model, until) = {
-            let hub = self.hub.lock();
+            let hub = self.hub().lock();
             if hub.covers(at) {
                 return Ok(true);
             }
@@ -280,14 +245,14 @@ impl CatchUp {
             (hub.model().clone(), until)
         };
         let _permit = self.permit().await?;
-        let mut replay = Replay::start(&self.shared, (&model, self.number), None, at, &until);
+        let mut replay = Replay::start(&self.shared, (&model, self.of_model.number), None, at, &until);
         let (mut place, mut placed) = (begin(at, &until), Vec::new());
         loop {
             match replay.next(|| self.goes_on()).await? {
                 Next::Batch(batch) => {
                     for change in batch.changes {
                         advance(&mut place, change.happened.partition, change.happened.offset);
-                        let resume = self.hub.lock().at(place.clone());
+                        let resume = self.hub().lock().at(place.clone());
                         placed.push(Arc::new(Placed::new(change, resume)));
                     }
                     batch
@@ -295,7 +260,7 @@ impl CatchUp {
                         .into_iter()
                         .for_each(|(partition, offset)| advance(&mut place, partition, offset));
                 }
-                Next::End => return Ok(self.hub.lock().extend_back(placed, at, &until)),
+                Next::End => return Ok(self.hub().lock().extend_back(placed, at, &until)),
                 Next::Interrupted => return Err(Stop::Silently),
             }
         }
@@ -304,8 +269,8 @@ impl CatchUp {
     /// Moves `at` up to `until`, by what Kafka has.
     async fn replay(&self, view: &View, at: &mut [i64], until: &[i64]) -> Result<(), Stop> {
         let _permit = self.permit().await?;
-        let model = self.hub.lock().model().clone();
-        let mut replay = Replay::start(&self.shared, (&model, self.number), view.only(), at, until);
+        let model = self.hub().lock().model().clone();
+        let mut replay = Replay::start(&self.shared, (&model, self.of_model.number), view.only(), at, until);
         loop {
             match replay.next(|| self.goes_on()).await? {
                 Next::Batch(batch) => {
@@ -339,7 +304,7 @@ impl CatchUp {
     /// A change for this subscription only, with where it goes on itself.
     async fn change(&self, view: &View, change: &Change, kind: Kind, at: &[i64]) -> Result<(), Stop> {
         let (model, resume) = {
-            let hub = self.hub.lock();
+            let hub = self.hub().lock();
             (hub.model().clone(), hub.at(at.to_vec()))
         };
         let frame = Frame::new(&model, view, change, kind, (&resume, &resume.to_string()));
@@ -354,7 +319,7 @@ impl CatchUp {
         self.shared.topics.events(&self.wanted.model)
     }
 
-    async fn item(&self, item: Item) -> Result<(), Stop> {
+    pub(super) async fn item(&self, item: Item) -> Result<(), Stop> {
         self.send(Step::Item(item)).await
     }
 

@@ -131,10 +131,6 @@ impl Interest {
         drop(locked);
         Interest(hub.clone())
     }
-
-    pub(super) fn hub(&self) -> &Shared {
-        &self.0
-    }
 }
 
 impl Drop for Interest {

@@ -13,7 +13,7 @@ use super::frame;
 use super::hub::{self, Closed, Hub, Interest, Joined, Member};
 use super::resume::Resume;
 use super::views::View;
-use super::{Error, From, Item, Reason, Shared, Wanted};
+use super::{Error, From, Item, OfModel, Reason, Shared, Wanted};
 
 /// After so long without a change its subscriber hears how far the topic is. So often, too, what may be seen is worked out again
 /// where rules depend on the time.
@@ -50,9 +50,8 @@ enum Stage {
 struct Followed {
     shared: Arc<Shared>,
     wanted: Arc<Wanted>,
-    number: usize,
-    turn: Arc<tokio::sync::Mutex<()>>,
-    interest: Interest,
+    of_model: Arc<OfModel>,
+    _interest: Interest,
     /// If rules depend on the time: the view of the last time, and when it is to be worked out again.
     view: Option<(Arc<View>, Instant)>,
 }
@@ -72,9 +71,8 @@ impl Subscription {
         let followed = Followed {
             shared: shared.clone(),
             wanted: Arc::new(wanted),
-            number: of_model.number,
-            turn: of_model.turn.clone(),
-            interest: Interest::new(hub),
+            of_model: of_model.clone(),
+            _interest: Interest::new(hub),
             view: depends_on_time.then(|| (view.clone(), quiet_until)),
         };
         let stage = match from {
@@ -252,9 +250,7 @@ impl Followed {
         let task = CatchUp {
             shared: self.shared.clone(),
             wanted: self.wanted.clone(),
-            hub: self.interest.hub().clone(),
-            number: self.number,
-            turn: self.turn.clone(),
+            of_model: self.of_model.clone(),
             steps: sender,
         };
         Stage::CatchingUp { steps, _task: AbortOnDropHandle::new(tokio::spawn(task.run(from))) }
