@@ -15,8 +15,8 @@
 //! are delivered in the order of their offsets; an event is delivered if its offset is not below the subscription's next offset
 //! of that partition, which then moves behind it. A snapshot is read with the places of its table in one transaction of PostgreSQL,
 //! so it is exactly the fold of the events before them. From there, or from a resume, a subscription catches up
-//! (`live/catch_up.rs`): with what the ring of recent changes has (`live/ring.rs`), or with what Kafka has (`live/replay.rs`). Then its
-//! queue takes over, in one step with the hand-over of the ring: `live/hub.rs` has the argument. Where a frame says to go on is
+//! (`live/catch_up.rs`): with what the ring of recent changes has (`live/ring.rs`), or with what Kafka has (`live/replay.rs`), which is
+//! put into the ring if there is room, for others who come from the same place. Then its queue takes over, in one step with the hand-over of the ring: `live/hub.rs` has the argument. Where a frame says to go on is
 //! where the feed was behind it, since by then everything before was in the same queue, or had no place in it; only a subscription
 //! that is ahead of the feed in some partition, by a snapshot, says where it is itself.
 //!
@@ -42,6 +42,7 @@ pub mod metrics;
 mod replay;
 mod resume;
 mod ring;
+mod snapshot;
 mod states;
 mod subscription;
 mod tail;
@@ -53,9 +54,11 @@ mod wanted;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use writ_model::Models;
 use writ_producers::readiness::Readiness;
@@ -122,8 +125,7 @@ struct Shared {
     queries: Queries,
     history: History,
     registry: Registry,
-    /// By model, with its number.
-    hubs: HashMap<String, (usize, hub::Shared)>,
+    of_models: HashMap<String, Arc<OfModel>>,
     /// Whether every hub has begun.
     begun: watch::Receiver<bool>,
     replays: Semaphore,
@@ -132,10 +134,25 @@ struct Shared {
 }
 
 impl Shared {
-    fn hub(&self, model: &str) -> Option<(usize, &hub::Shared)> {
-        self.hubs.get(model).map(|(number, hub)| (*number, hub))
+    fn of(&self, model: &str) -> Option<&Arc<OfModel>> {
+        self.of_models.get(model)
     }
 }
+
+/// What the subscriptions of one model share.
+#[derive(Debug)]
+struct OfModel {
+    /// Among all models.
+    number: usize,
+    hub: hub::Shared,
+    /// To put something into the ring that Kafka has, one after the other.
+    turn: Turn,
+    /// The first offset of each partition that Kafka still has, and when it said so.
+    first: Mutex<Option<(Instant, Vec<i64>)>>,
+}
+
+/// Held over awaits.
+type Turn = tokio::sync::Mutex<()>;
 
 /// A cheap handle: where subscriptions are had.
 #[derive(Debug, Clone)]
@@ -168,11 +185,13 @@ impl Live {
         let history = queries.history(topics.clone());
         let recent = Arc::new(states::recent(options.cache_mib));
         let capacity = Capacity { changes: options.ring, bytes: options.ring_mib * 1024 * 1024 };
-        let (mut hubs, mut lanes, mut feeds) = (HashMap::new(), HashMap::new(), Vec::new());
+        let (mut of_models, mut lanes, mut feeds) = (HashMap::new(), HashMap::new(), Vec::new());
         for (number, (name, model)) in models.models.iter().enumerate() {
             let hub = Hub::new(model.clone(), options.queue, capacity);
             let (sender, records) = mpsc::channel(feed::WAITING);
-            hubs.insert(name.clone(), (number, hub.clone()));
+            let of_model =
+                OfModel { number, hub: hub.clone(), turn: Turn::default(), first: Mutex::default() };
+            of_models.insert(name.clone(), Arc::new(of_model));
             lanes.insert(topics.events(name), Lane::new(hub.clone(), sender));
             let (model, history, recent) = (model.clone(), history.clone(), recent.clone());
             let feed = ModelFeed {
@@ -191,7 +210,7 @@ impl Live {
             queries: queries.clone(),
             history,
             registry: registry.clone(),
-            hubs,
+            of_models,
             begun,
             replays: Semaphore::new(REPLAYS),
             cancel: cancel.clone(),
@@ -231,8 +250,8 @@ impl Feed {
             Some(_) = tasks.join_next() => Err(thread::Error::Panicked { name: "live" }),
         };
         shared.cancel.cancel();
-        for (_, hub) in shared.hubs.values() {
-            hub.lock().stop();
+        for of_model in shared.of_models.values() {
+            of_model.hub.lock().stop();
         }
         if result.is_ok() && cancel.is_cancelled() {
             result = reading.await;

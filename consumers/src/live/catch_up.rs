@@ -4,34 +4,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::Message as _;
-use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
-use writ_projections::query::{Error as QueryError, SnapshotError};
+use tokio::sync::{SemaphorePermit, mpsc};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::change::Change;
-use super::event::{Decoder, Happened, key};
+use super::change::{Change, Placed};
 use super::frame::{Frame, Kind};
 use super::hub::{self, Hub, Joined, Member};
-use super::replay::{self, Replay};
+use super::replay::{self, Next, Replay};
 use super::resume::{Resume, merge, reaches};
-use super::states::{States, recent};
 use super::views::View;
-use super::{Error, From, Item, Reason, Shared, Wanted, metrics};
+use super::{Error, From, Item, OfModel, Reason, Shared, Wanted, metrics};
 
-/// Rows of one piece of a snapshot.
-const PIECE: usize = 500;
 /// What fails is tried so often, with a pause each time.
-const TRIES: usize = 10;
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const TRIES: usize = 10;
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 /// So often it is looked whether the feed has come to where a client was, and with this pause.
 const LOOKS: usize = 20;
 const LOOK: Duration = Duration::from_millis(50);
+/// So long is believed which events are the first of a topic: they are kept for ever, as a rule.
+const KNOWN: Duration = Duration::from_secs(60);
 /// A client that takes nothing for so long while it is served from memory or from Kafka is told to come back: others wait for
 /// the place.
 const STALLED: Duration = Duration::from_secs(30);
-/// States that a replay keeps.
-const RECENT_MIB: u64 = 4;
 
 /// What comes out.
 #[derive(Debug)]
@@ -42,7 +36,7 @@ pub(super) enum Step {
 }
 
 /// Why it goes no further.
-enum Stop {
+pub(super) enum Stop {
     /// The subscription is gone, or was too slow, which it finds out by itself; or the feed has ended.
     Silently,
     Failed(Error),
@@ -59,8 +53,7 @@ impl std::convert::From<Error> for Stop {
 pub(super) struct CatchUp {
     pub(super) shared: Arc<Shared>,
     pub(super) wanted: Arc<Wanted>,
-    pub(super) hub: hub::Shared,
-    pub(super) number: usize,
+    pub(super) of_model: Arc<OfModel>,
     pub(super) steps: mpsc::Sender<Step>,
 }
 
@@ -100,6 +93,10 @@ impl CatchUp {
         }
     }
 
+    pub(super) fn hub(&self) -> &hub::Shared {
+        &self.of_model.hub
+    }
+
     async fn begun(&self) -> Result<(), Stop> {
         let mut begun = self.shared.begun.clone();
         match timeout(STALLED, begun.wait_for(|begun| *begun)).await {
@@ -110,7 +107,7 @@ impl CatchUp {
     }
 
     async fn start(&self) -> Result<(), Stop> {
-        match Hub::join(&self.hub, &self.view()?, None) {
+        match Hub::join(self.hub(), &self.view()?, None) {
             Joined::Here(_, member) => {
                 self.item(Item::Started { resume: member.at.clone() }).await?;
                 self.send(Step::Live(member)).await
@@ -132,7 +129,7 @@ impl CatchUp {
         let mut looks = 0;
         let next = loop {
             let next = {
-                let hub = self.hub.lock();
+                let hub = self.hub().lock();
                 if resume.model() != hub.model().name {
                     return Ok(Some(Reason::Unknown));
                 }
@@ -157,19 +154,26 @@ impl CatchUp {
             return Ok(Some(Reason::TooOld));
         }
         // The feed doesn't know what is before it, nor whether what is beyond it is there at all.
-        let bounds = self.bounds(next.len()).await?;
-        let each = || at.iter().zip(&bounds);
-        Ok(if each().any(|(at, (_, end))| at > end) {
-            Some(Reason::Unknown)
-        } else if each().any(|(at, (first, _))| at < first) {
-            Some(Reason::TooOld)
-        } else {
-            None
-        })
+        let is_beyond = !reaches(&next, at);
+        let known = self.of_model.first.lock().clone();
+        let known = known.filter(|(asked, first)| asked.elapsed() < KNOWN && first.len() == at.len());
+        let first = match known {
+            Some((_, first)) if !is_beyond => first,
+            _ => {
+                let asked = Instant::now();
+                let (first, ends): (Vec<i64>, Vec<i64>) = self.bounds(next.len()).await?.into_iter().unzip();
+                if !reaches(&ends, at) {
+                    return Ok(Some(Reason::Unknown));
+                }
+                *self.of_model.first.lock() = Some((asked, first.clone()));
+                first
+            }
+        };
+        Ok((!reaches(at, &first)).then_some(Reason::TooOld))
     }
 
     async fn bounds(&self, partitions: usize) -> Result<Vec<(i64, i64)>, Stop> {
-        let Ok(_permit) = self.shared.replays.acquire().await else { return Err(Stop::Silently) };
+        let _permit = self.permit().await?;
         let mut tries = 0;
         loop {
             match replay::bounds(&self.shared.kafka, self.topic(), partitions).await {
@@ -180,54 +184,12 @@ impl CatchUp {
         }
     }
 
-    /// Hands the rows over, and says which offsets are the next ones behind them.
-    async fn snapshot(&self) -> Result<Vec<i64>, Stop> {
-        ::metrics::counter!(metrics::SNAPSHOTS, "model" => self.wanted.model.clone()).increment(1);
-        let mut tries = 0;
-        let (rows, places) = loop {
-            let partitions = self.hub.lock().next().len();
-            let limit = self.shared.options.snapshot_rows;
-            let request = self.wanted.request(&self.shared.models)?;
-            match self.shared.queries.snapshot(&request, limit).await {
-                Ok(snapshot) if snapshot.places.len() <= partitions => {
-                    let mut places = snapshot.places;
-                    places.resize(partitions, 0);
-                    break (snapshot.rows, places);
-                }
-                // The topic has got more partitions, which the feed will see soon.
-                Ok(_) | Err(SnapshotError::Query(QueryError::Unavailable(_))) if tries < TRIES => {
-                    sleep(PAUSE).await;
-                }
-                Ok(_) => return Err(Error::Unavailable("the topic has just changed".into()).into()),
-                Err(SnapshotError::TooManyRows(limit)) => return Err(Error::TooManyRows(limit).into()),
-                Err(SnapshotError::Query(QueryError::Unavailable(detail))) => {
-                    return Err(Error::Unavailable(detail).into());
-                }
-                Err(SnapshotError::Query(QueryError::Failed(detail))) => {
-                    return Err(Error::Failed(detail).into());
-                }
-            }
-            tries += 1;
-        };
-        let mut rows = rows.into_iter();
-        loop {
-            let rows: Vec<_> = rows.by_ref().take(PIECE).collect();
-            if rows.is_empty() {
-                break;
-            }
-            self.item(Item::Snapshot { rows }).await?;
-        }
-        let resume = self.hub.lock().at(places.clone());
-        self.item(Item::Ready { resume }).await?;
-        Ok(places)
-    }
-
     /// Everything from `at` on, until the queue has the rest. `Some`: the topic has become another one.
     async fn follow(&self, mut at: Vec<i64>, is_resume: bool) -> Result<Option<Reason>, Stop> {
         let mut failures = 0;
         loop {
             let view = self.view()?;
-            let until = match Hub::join(&self.hub, &view, Some(&at)) {
+            let until = match Hub::join(self.hub(), &view, Some(&at)) {
                 Joined::Here(missed, member) => {
                     for placed in missed {
                         // All that the feed has published before this change was handed out before it, too.
@@ -246,7 +208,12 @@ impl CatchUp {
                 Joined::Repartitioned => return Ok(Some(Reason::Repartitioned)),
             };
             let before = at.clone();
-            match self.replay(&view, &mut at, &until).await {
+            let caught_up = match self.extend(&at).await {
+                Ok(true) => continue,
+                Ok(false) => self.replay(&view, &mut at, &until).await,
+                Err(stop) => Err(stop),
+            };
+            match caught_up {
                 Ok(()) => {}
                 Err(Stop::Failed(Error::Unavailable(reason))) => {
                     failures = if at == before { failures + 1 } else { 1 };
@@ -265,51 +232,79 @@ impl CatchUp {
         }
     }
 
+    /// Puts what lies between `at` and the ring into the ring, for this one and for all who come from there: after a process has
+    /// ended, many do. Whether the ring reaches back to `at` now; it may have no room.
+    async fn extend(&self, at: &[i64]) -> Result<bool, Stop> {
+        let _turn = self.of_model.turn.lock().await;
+        let (model, until) = {
+            let hub = self.hub().lock();
+            if hub.covers(at) {
+                return Ok(true);
+            }
+            let Some(until) = hub.gap(at) else { return Ok(false) };
+            (hub.model().clone(), until)
+        };
+        let _permit = self.permit().await?;
+        let mut replay = Replay::start(&self.shared, (&model, self.of_model.number), None, at, &until);
+        let (mut place, mut placed) = (begin(at, &until), Vec::new());
+        loop {
+            match replay.next(|| self.goes_on()).await? {
+                Next::Batch(batch) => {
+                    for change in batch.changes {
+                        advance(&mut place, change.happened.partition, change.happened.offset);
+                        let resume = self.hub().lock().at(place.clone());
+                        placed.push(Arc::new(Placed::new(change, resume)));
+                    }
+                    batch
+                        .passed
+                        .into_iter()
+                        .for_each(|(partition, offset)| advance(&mut place, partition, offset));
+                }
+                Next::End => return Ok(self.hub().lock().extend_back(placed, at, &until)),
+                Next::Interrupted => return Err(Stop::Silently),
+            }
+        }
+    }
+
     /// Moves `at` up to `until`, by what Kafka has.
     async fn replay(&self, view: &View, at: &mut [i64], until: &[i64]) -> Result<(), Stop> {
-        let Ok(_permit) = self.shared.replays.acquire().await else { return Err(Stop::Silently) };
-        ::metrics::counter!(metrics::REPLAYS, "model" => self.wanted.model.clone()).increment(1);
-        let model = self.hub.lock().model().clone();
-        let decoder = Decoder { model: model.clone(), registry: self.shared.registry.clone() };
-        let (number, history) = (self.number, self.shared.history.clone());
-        let states = States { model, number, history, recent: Arc::new(recent(RECENT_MIB)) };
-        let mut replay = Replay::start(&self.shared.kafka, self.topic(), at, until);
-        let mut batch = Vec::new();
+        let _permit = self.permit().await?;
+        let model = self.hub().lock().model().clone();
+        let mut replay = Replay::start(&self.shared, (&model, self.of_model.number), view.only(), at, until);
         loop {
-            replay.next(&mut batch).await?;
-            if batch.is_empty() {
-                merge(at, until);
-                return Ok(());
-            }
-            let mut events: Vec<Happened> = Vec::new();
-            let mut passed: Vec<(i32, i64)> = Vec::with_capacity(batch.len());
-            for record in batch.drain(..) {
-                passed.push((record.partition(), record.offset()));
-                if view.only().is_some_and(|id| key(&record) != Some(id)) {
-                    continue;
+            match replay.next(|| self.goes_on()).await? {
+                Next::Batch(batch) => {
+                    for change in batch.changes {
+                        // Of this partition everything before the event was handed out, or matched nothing.
+                        advance(at, change.happened.partition, change.happened.offset);
+                        if let Some(kind) = view.kind(&change) {
+                            self.change(view, &change, kind, at).await?;
+                        }
+                    }
+                    batch.passed.into_iter().for_each(|(partition, offset)| advance(at, partition, offset));
                 }
-                events.extend(decoder.decode(&record, &self.shared.cancel).await);
-                if self.shared.cancel.is_cancelled() {
-                    return Err(Stop::Silently);
+                Next::End => {
+                    merge(at, until);
+                    return Ok(());
                 }
+                Next::Interrupted => return Err(Stop::Silently),
             }
-            let goes_on = || !self.steps.is_closed() && !self.shared.cancel.is_cancelled();
-            let Some(known) = states.before(&events, goes_on).await else { return Err(Stop::Silently) };
-            for change in states.changes(known, events).flatten() {
-                // Of this partition everything before the event was handed out, or matched nothing.
-                advance(at, change.happened.partition, change.happened.offset);
-                if let Some(kind) = view.kind(&change) {
-                    self.change(view, &change, kind, at).await?;
-                }
-            }
-            passed.into_iter().for_each(|(partition, offset)| advance(at, partition, offset));
         }
+    }
+
+    async fn permit(&self) -> Result<SemaphorePermit<'_>, Stop> {
+        self.shared.replays.acquire().await.map_err(|_| Stop::Silently)
+    }
+
+    /// Whether somebody still wants it.
+    fn goes_on(&self) -> bool {
+        !self.steps.is_closed()
     }
 
     /// A change for this subscription only, with where it goes on itself.
     async fn change(&self, view: &View, change: &Change, kind: Kind, at: &[i64]) -> Result<(), Stop> {
         let (model, resume) = {
-            let hub = self.hub.lock();
+            let hub = self.hub().lock();
             (hub.model().clone(), hub.at(at.to_vec()))
         };
         let frame = Frame::new(&model, view, change, kind, (&resume, &resume.to_string()));
@@ -324,7 +319,7 @@ impl CatchUp {
         self.shared.topics.events(&self.wanted.model)
     }
 
-    async fn item(&self, item: Item) -> Result<(), Stop> {
+    pub(super) async fn item(&self, item: Item) -> Result<(), Stop> {
         self.send(Step::Item(item)).await
     }
 
@@ -338,6 +333,12 @@ impl CatchUp {
             }
         }
     }
+}
+
+/// Where what is put before a ring begins that began at `until`. Where `at` is further, the ring itself has what is between: nobody
+/// who is handed a change from before it may take that for passed.
+pub(super) fn begin(at: &[i64], until: &[i64]) -> Vec<i64> {
+    at.iter().zip(until).map(|(at, until)| *at.min(until)).collect()
 }
 
 fn advance(at: &mut [i64], partition: i32, offset: i64) {

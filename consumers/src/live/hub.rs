@@ -9,6 +9,9 @@
 //!   only. If it was pushed out and not below, the join is refused ([`Joined::Behind`]): the subscription first reads on in Kafka.
 //! - It is published after the join. Then it is delivered if it isn't below, and nothing was handed out of it.
 //!
+//! What is put before the ring later ([`Hub::extend_back`]) is all that lies between some offsets and its beginning, so the ring still
+//! has everything from its beginning on.
+//!
 //! So it comes once. It comes in the order of its partition, since changes are published in that order and the queue is one.
 //! [`Hub::publish`] takes no offset below the feed's own, so a record that is read again is not published again.
 
@@ -57,7 +60,7 @@ pub(super) struct Hub {
 pub(super) enum Joined {
     /// It is, and has this to deliver before what is in its queue.
     Here(Vec<Arc<Placed>>, Member),
-    /// The ring doesn't reach back so far: read on in Kafka up to these offsets, then try again.
+    /// The ring doesn't reach back so far: read on in Kafka up to the feed's offsets, then try again.
     Behind(Vec<i64>),
     /// The topic has another number of partitions.
     Repartitioned,
@@ -127,10 +130,6 @@ impl Interest {
         locked.idle_since = None;
         drop(locked);
         Interest(hub.clone())
-    }
-
-    pub(super) fn hub(&self) -> &Shared {
-        &self.0
     }
 }
 
@@ -213,6 +212,18 @@ impl Hub {
     /// Whether a subscription from here on could join at once, with nothing that Kafka has to say about it.
     pub(super) fn covers(&self, at: &[i64]) -> bool {
         reaches(&self.next, at) && self.ring.covers(at)
+    }
+
+    /// Where the ring begins, if what lies between `at` and there may have room in it.
+    pub(super) fn gap(&self, at: &[i64]) -> Option<Vec<i64>> {
+        let from = self.ring.from();
+        let missing = from.iter().zip(at).map(|(from, at)| usize::try_from(from - at).unwrap_or_default());
+        (missing.sum::<usize>() <= self.ring.room()).then(|| from.to_vec())
+    }
+
+    /// Puts what lies between `at` and the beginning of the ring, which was `until`, before it. Whether it did.
+    pub(super) fn extend_back(&mut self, changes: Vec<Arc<Placed>>, at: &[i64], until: &[i64]) -> bool {
+        self.ring.extend_back(changes, at, until)
     }
 
     /// Whether the feed is beyond this record: it is read again, or the topic doesn't have that partition.

@@ -52,6 +52,30 @@ impl Ring {
         }
     }
 
+    /// Where it begins, by partition.
+    pub(super) fn from(&self) -> &[i64] {
+        &self.from
+    }
+
+    /// How many changes it has room for.
+    pub(super) fn room(&self) -> usize {
+        self.capacity.changes.saturating_sub(self.changes.len())
+    }
+
+    /// Puts everything between `from` and its beginning before what it has. Not if there is no room, nor if it doesn't begin at
+    /// `until` any more. Whether it did.
+    pub(super) fn extend_back(&mut self, changes: Vec<Arc<Placed>>, from: &[i64], until: &[i64]) -> bool {
+        let bytes: usize = changes.iter().map(|change| change.weight).sum();
+        let has_room = changes.len() <= self.room() && self.bytes + bytes <= self.capacity.bytes;
+        let fits = self.from == until && has_room;
+        if fits {
+            self.bytes += bytes;
+            changes.into_iter().rev().for_each(|change| self.changes.push_front(change));
+            self.from.iter_mut().zip(from).for_each(|(begin, from)| *begin = (*begin).min(*from));
+        }
+        fits
+    }
+
     /// Whether everything that is not below `at` is here.
     pub(super) fn covers(&self, at: &[i64]) -> bool {
         reaches(at, &self.from)

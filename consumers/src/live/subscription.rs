@@ -13,7 +13,7 @@ use super::frame;
 use super::hub::{self, Closed, Hub, Interest, Joined, Member};
 use super::resume::Resume;
 use super::views::View;
-use super::{Error, From, Item, Reason, Shared, Wanted};
+use super::{Error, From, Item, OfModel, Reason, Shared, Wanted};
 
 /// After so long without a change its subscriber hears how far the topic is. So often, too, what may be seen is worked out again
 /// where rules depend on the time.
@@ -50,17 +50,18 @@ enum Stage {
 struct Followed {
     shared: Arc<Shared>,
     wanted: Arc<Wanted>,
-    number: usize,
-    interest: Interest,
+    of_model: Arc<OfModel>,
+    _interest: Interest,
     /// If rules depend on the time: the view of the last time, and when it is to be worked out again.
     view: Option<(Arc<View>, Instant)>,
 }
 
 impl Subscription {
     pub(super) fn new(shared: &Arc<Shared>, wanted: Wanted, from: From) -> Subscription {
-        let Some((number, hub)) = shared.hub(&wanted.model) else {
+        let Some(of_model) = shared.of(&wanted.model) else {
             return Subscription::failed(Error::NoModel(wanted.model));
         };
+        let hub = &of_model.hub;
         let view = match wanted.view(&shared.models) {
             Ok(view) => Arc::new(view),
             Err(error) => return Subscription::failed(error),
@@ -70,8 +71,8 @@ impl Subscription {
         let followed = Followed {
             shared: shared.clone(),
             wanted: Arc::new(wanted),
-            number,
-            interest: Interest::new(hub),
+            of_model: of_model.clone(),
+            _interest: Interest::new(hub),
             view: depends_on_time.then(|| (view.clone(), quiet_until)),
         };
         let stage = match from {
@@ -249,8 +250,7 @@ impl Followed {
         let task = CatchUp {
             shared: self.shared.clone(),
             wanted: self.wanted.clone(),
-            hub: self.interest.hub().clone(),
-            number: self.number,
+            of_model: self.of_model.clone(),
             steps: sender,
         };
         Stage::CatchingUp { steps, _task: AbortOnDropHandle::new(tokio::spawn(task.run(from))) }

@@ -235,6 +235,29 @@ async fn a_feed_waits_for_its_projector() {
     world.stop().await;
 }
 
+/// A feed that begins while a transaction is open begins before it: what is committed later with lower offsets is not left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_committed_later_is_no_past() {
+    let world = World::new().await;
+    let open = world.open_transaction("note").await;
+    let note = Uuid::now_v7();
+    // Committed, but behind what isn't.
+    world.note(note).await;
+    let feed = world.feed(&Options::default());
+    let mut notes = feed.follow(stage::of("note", everything(), &[]), From::Now).await;
+    let Item::Started { resume } = notes.item().await else { panic!() };
+    assert!(notes.is_quiet());
+    open.commit().await;
+    notes.change(Kind::Enter, note, 1).await;
+    // As from Kafka.
+    let fresh = world.feed(&Options::default());
+    let mut again = fresh.follow(stage::of("note", everything(), &[]), From::Resume(resume)).await;
+    assert_eq!(again.until_ready().await, [(note, 1)]);
+    feed.stop().await;
+    fresh.stop().await;
+    world.stop().await;
+}
+
 /// What is wrong with a subscription is its first item, and its last.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_subscription_fails_at_once() {

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use tokio::sync::mpsc::error::TryRecvError;
 
+use super::super::catch_up::begin;
+use super::super::change::Placed;
 use super::super::hub::{self, Closed, Hub, Interest, Joined, Member};
-use super::super::resume::{Resume, merge};
+use super::super::resume::{Resume, merge, reaches};
 use super::super::ring::Capacity;
 use super::super::subscription::own;
 use super::super::views::View;
@@ -28,7 +30,8 @@ enum Step {
     PublishAgain(usize, prop::sample::Index),
     /// This subscriber connects, if it isn't: where it was; for the first time: now, or with a snapshot from as far as this of each
     /// partition.
-    Connect(usize, Option<[prop::sample::Index; PARTITIONS]>),
+    /// And is gone again after so many changes of those that it missed.
+    Connect(usize, Option<[prop::sample::Index; PARTITIONS]>, Option<usize>),
     /// Takes so many frames.
     Take(usize, usize),
     Disconnect(usize),
@@ -46,7 +49,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..PARTITIONS).prop_map(Step::WriteGarbage),
         8 => (0..PARTITIONS).prop_map(Step::Publish),
         1 => ((0..PARTITIONS), index.clone()).prop_map(|(partition, which)| Step::PublishAgain(partition, which)),
-        4 => (who.clone(), prop::option::of(prop::array::uniform3(index))).prop_map(|(who, from)| Step::Connect(who, from)),
+        4 => (who.clone(), prop::option::of(prop::array::uniform3(index)), prop::option::of(0..6usize))
+            .prop_map(|(who, from, until)| Step::Connect(who, from, until)),
         6 => (who.clone(), 1..QUEUE * 2).prop_map(|(who, count)| Step::Take(who, count)),
         1 => who.clone().prop_map(Step::Disconnect),
         1 => Just(Step::Idle),
@@ -117,7 +121,7 @@ impl Test {
                 let index = which.index(self.taken[*partition]);
                 self.put(*partition, index);
             }
-            Step::Connect(who, from) => self.connect(*who, *from),
+            Step::Connect(who, from, until) => self.connect(*who, *from, *until),
             Step::Take(who, count) => (0..*count).for_each(|_| self.take(*who)),
             Step::Disconnect(who) => self.subscribers[*who].member = None,
             Step::Idle => {
@@ -150,7 +154,7 @@ impl Test {
         }
     }
 
-    fn connect(&mut self, who: usize, from: Option<[prop::sample::Index; PARTITIONS]>) {
+    fn connect(&mut self, who: usize, from: Option<[prop::sample::Index; PARTITIONS]>, until: Option<usize>) {
         let interest = Interest::new(&self.hub);
         if self.subscribers[who].member.is_some() {
             return;
@@ -175,7 +179,13 @@ impl Test {
                 Joined::Here(missed, member) => {
                     let mut at = at.unwrap_or_else(|| member.at.next().to_vec());
                     began.get_or_insert_with(|| at.clone());
-                    for placed in missed {
+                    for (count, placed) in missed.into_iter().enumerate() {
+                        if until.is_some_and(|until| count >= until) {
+                            let one = &mut self.subscribers[who];
+                            one.began = one.began.take().or(began);
+                            one.at = Some(self.hub.lock().at(at));
+                            return;
+                        }
                         merge(&mut at, placed.resume.next());
                         if view.kind(&placed.change).is_some() {
                             let happened = &placed.change.happened;
@@ -186,7 +196,11 @@ impl Test {
                 }
                 Joined::Behind(until) => {
                     let at = at.as_mut().expect("who begins now is not behind");
-                    self.replay(who, at, &until);
+                    let gap = self.hub.lock().gap(at);
+                    let extended = gap.is_some_and(|until| self.extend(at, &until));
+                    if !extended {
+                        self.replay(who, at, &until);
+                    }
                 }
                 Joined::Repartitioned => panic!("it isn't"),
             }
@@ -195,6 +209,24 @@ impl Test {
         one.began = one.began.take().or(began);
         one.at = Some(member.at.clone());
         one.member = Some((member, interest));
+    }
+
+    /// What Kafka has between `at` and the ring goes into the ring.
+    fn extend(&self, at: &[i64], until: &[i64]) -> bool {
+        let (mut place, mut placed) = (begin(at, until), Vec::new());
+        for partition in 0..PARTITIONS {
+            for (offset, change) in &self.log[partition] {
+                if *offset >= at[partition] && *offset < until[partition] {
+                    place[partition] = offset + 1;
+                    let resume = self.hub.lock().at(place.clone());
+                    placed.extend(change.as_ref().map(|change| Arc::new(Placed::new(copy(change), resume))));
+                }
+            }
+        }
+        let mut hub = self.hub.lock();
+        let extended = hub.extend_back(placed, at, until);
+        assert_eq!(extended, hub.gap(at).is_some_and(|from| reaches(at, &from)), "it doesn't move here");
+        extended
     }
 
     /// As Kafka does it.
@@ -254,7 +286,7 @@ impl Test {
                 continue;
             }
             loop {
-                self.connect(who, None);
+                self.connect(who, None, None);
                 let before = self.subscribers[who].seen.len();
                 self.take(who);
                 if self.subscribers[who].member.is_some() && self.subscribers[who].seen.len() == before {

@@ -34,14 +34,14 @@ impl Alone {
     }
 
     fn begin(&self) {
-        for (_, hub) in self.live.shared.hubs.values() {
-            hub.lock().begin(&[0]);
+        for of_model in self.live.shared.of_models.values() {
+            of_model.hub.lock().begin(&[0]);
         }
         self.feed.tail.begun.send_replace(true);
     }
 
     fn with<T>(&self, what: impl FnOnce(&mut Hub) -> T) -> T {
-        what(&mut self.live.shared.hubs["order"].1.lock())
+        what(&mut self.live.shared.of_models["order"].hub.lock())
     }
 
     fn publish(&mut self, aggregate: u128, choice: u8) {
@@ -136,7 +136,7 @@ async fn rules_that_name_the_time_are_worked_out_again() {
     tokio::time::advance(Duration::from_secs(31)).await;
     assert!(one.next().now_or_never().is_none());
     assert_ne!(one.looks_again().unwrap(), before);
-    assert_eq!(alone.live.shared.hubs["offer"].1.lock().sizes(), (1, 1));
+    assert_eq!(alone.live.shared.of_models["offer"].hub.lock().sizes(), (1, 1));
 }
 
 /// Exchanged for another view, the queue stays, and each change comes as the view of its moment has it.
@@ -146,7 +146,8 @@ async fn another_view_goes_on_with_the_same_queue() {
     alone.begin();
     let _interest = alone.follow(wanted(staff(), None, &[]));
     let of = |number| view(&wanted(staff(), Some(id(number)), &[]));
-    let Joined::Here(_, mut member) = Hub::join(&alone.live.shared.hubs["order"].1, &of(0), None) else {
+    let Joined::Here(_, mut member) = Hub::join(&alone.live.shared.of_models["order"].hub, &of(0), None)
+    else {
         panic!()
     };
     alone.publish(0, 1);

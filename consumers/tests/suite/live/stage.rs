@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer as _};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
@@ -183,6 +183,25 @@ impl World {
         producer.send(FutureRecord::to(&topic).key(&key).payload("no event"), LIMIT).await.unwrap();
     }
 
+    /// A transaction with a record in each partition of the model's topic.
+    pub(super) async fn open_transaction(&self, model: &str) -> Open {
+        let mut config = self.stage.kafka.client("test");
+        let id = format!("{}.test", self.stage.kafka.topic_prefix);
+        let producer: BaseProducer = config.set("transactional.id", id).create().unwrap();
+        let (topic, partitions) = (self.stage.topics.events(model), self.stage.kafka.partitions);
+        let begun = tokio::task::spawn_blocking(move || {
+            producer.init_transactions(LIMIT).unwrap();
+            producer.begin_transaction().unwrap();
+            for partition in 0..partitions {
+                let record = BaseRecord::to(&topic).partition(partition).key("no id").payload("no event");
+                producer.send(record).unwrap();
+            }
+            producer.flush(LIMIT).unwrap();
+            producer
+        });
+        Open { producer: begun.await.unwrap() }
+    }
+
     /// Waits for the rows.
     pub(super) async fn reach(&self, positions: &[Position]) {
         self.queries.positions(self.stage.topics.clone()).wait(Reads::Rows, positions, LIMIT).await.unwrap();
@@ -216,6 +235,18 @@ impl World {
         let mut connection = PgConnection::connect(&self.options.url).await.unwrap();
         let sql = format!("DROP SCHEMA IF EXISTS \"{}\" CASCADE", self.options.schema);
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    }
+}
+
+/// A transaction that isn't decided.
+pub(super) struct Open {
+    producer: BaseProducer,
+}
+
+impl Open {
+    pub(super) async fn commit(self) {
+        let committed = tokio::task::spawn_blocking(move || self.producer.commit_transaction(LIMIT));
+        committed.await.unwrap().unwrap();
     }
 }
 
