@@ -258,10 +258,13 @@ struct Answered {
     /// As the body of that.
     body: Json,
     /// As `Writ-Position`.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     position: Option<String>,
     /// As `ETag`.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     etag: Option<String>,
     /// As `Writ-Projected`.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     projected: Option<bool>,
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::harness::people::{Guarded, PASSWORD, Person};
-use crate::harness::python;
+use crate::harness::{python, world};
 
 /// Operations that succeed at least once for someone who is signed in: a run that is refused everywhere has looked at little.
 const FEWEST_DONE: usize = 15;
@@ -79,7 +79,10 @@ const IMPATIENT: [(&str, &str); 2] =
 async fn no_answer_is_outside_the_document() {
     let python = tokio::task::spawn_blocking(|| python::environment("schemathesis")).await.unwrap();
     let files = [("parcel.yaml", PARCEL), ("firm.yaml", FIRM), ("tally.yaml", TALLY)];
-    let app = Guarded::start_with(&files, &IMPATIENT).await;
+    // Redis keeps tickets.
+    let redis = world::redis_url();
+    let settings = [IMPATIENT.as_slice(), [("WRIT_REDIS_URL", redis.as_str())].as_slice()].concat();
+    let app = Guarded::start_with(&files, &settings).await;
     let document = app.client.get("/openapi.json").await.expect(200).body;
     // The document itself is read once, before the run.
     let paths = document["paths"].as_object().unwrap().iter().filter(|(path, _)| *path != "/openapi.json");

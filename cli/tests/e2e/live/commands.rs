@@ -146,7 +146,8 @@ async fn commands_have_places_among_the_requests() {
     let mut socket = Socket::open(&guarded.admin.client).await;
     // The socket itself takes none.
     guarded.admin.client.get("/v1/letter").await.expect(200);
-    for nth in 0..20 {
+    // Fewer than one socket may have under way.
+    for nth in 0..12 {
         let input = json!({ "number": format!("n{nth}"), "owner": guarded.admin.id, "text": "x" });
         let message = json!({ "type": "command", "ref": format!("r{nth}"), "model": "letter", "command": "write", "input": input });
         socket.send(&message).await;

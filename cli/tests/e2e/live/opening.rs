@@ -190,7 +190,7 @@ async fn a_client_that_answers_no_pings_is_closed() {
     // Answers pings, since it is read all the time.
     let kept = tokio::time::timeout(Duration::from_secs(3), lively.closed()).await;
     assert!(kept.is_err(), "closed with {kept:?}");
-    assert_eq!(silent.closed_at_last().await, Some(4408));
+    assert_eq!(silent.closed_at_last().await, (2, Some(4408)));
 }
 
 #[tokio::test]

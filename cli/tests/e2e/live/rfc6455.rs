@@ -64,6 +64,8 @@ impl Frame {
 struct Raw {
     stream: TcpStream,
     unread: Vec<u8>,
+    /// The connection was cut, which can take away what was sent before.
+    was_reset: bool,
 }
 
 /// A frame of the server: final bit and opcode, payload.
@@ -76,7 +78,7 @@ impl Raw {
 
     /// An open socket; its welcome is read.
     async fn open(client: &Client) -> Raw {
-        let mut raw = Raw { stream: Raw::connect(client).await, unread: Vec::new() };
+        let mut raw = Raw { stream: Raw::connect(client).await, unread: Vec::new(), was_reset: false };
         let (status, head) = raw.handshake(&handshake(&[])).await;
         assert_eq!(status, 101, "{head}");
         let (first, payload) = raw.frame().await.expect("a welcome");
@@ -115,6 +117,7 @@ impl Raw {
     async fn more(&mut self) -> bool {
         let mut buffer = [0; 4096];
         let read = tokio::time::timeout(LIMIT, self.stream.read(&mut buffer)).await.expect("something comes");
+        self.was_reset |= read.is_err();
         let read = read.unwrap_or(0);
         self.unread.extend(&buffer[..read]);
         read > 0
@@ -177,6 +180,7 @@ impl Raw {
 
     async fn ended(&mut self) {
         assert_eq!(self.next().await, None, "nothing follows a close");
+        assert!(!self.was_reset, "a client can lose what it hasn't read yet");
     }
 }
 
@@ -211,7 +215,7 @@ async fn is_alive(raw: &mut Raw) {
 #[tokio::test]
 async fn section_4_the_opening_handshake() {
     let client = shared(&APP).await;
-    let mut raw = Raw { stream: Raw::connect(&client).await, unread: Vec::new() };
+    let mut raw = Raw { stream: Raw::connect(&client).await, unread: Vec::new(), was_reset: false };
     let (status, head) = raw.handshake(&handshake(&[])).await;
     assert_eq!(status, 101);
     // The example of section 1.3.
@@ -232,7 +236,7 @@ async fn section_4_the_opening_handshake() {
         vec![("Sec-WebSocket-Protocol", Some("graphql-ws, writ.v1"))],
         vec![("Sec-WebSocket-Extensions", Some("permessage-deflate; client_max_window_bits"))],
     ] {
-        let mut raw = Raw { stream: Raw::connect(&client).await, unread: Vec::new() };
+        let mut raw = Raw { stream: Raw::connect(&client).await, unread: Vec::new(), was_reset: false };
         let (status, head) = raw.handshake(&handshake(&changes)).await;
         assert_eq!(status, 101, "{changes:?}");
         assert!(!head.contains("sec-websocket-extensions"), "none is agreed on: {head}");
@@ -251,7 +255,7 @@ async fn section_4_the_opening_handshake() {
         ("Sec-WebSocket-Protocol", None),
         ("Sec-WebSocket-Protocol", Some("writ.v2")),
     ] {
-        let mut raw = Raw { stream: Raw::connect(&client).await, unread: Vec::new() };
+        let mut raw = Raw { stream: Raw::connect(&client).await, unread: Vec::new(), was_reset: false };
         let (status, head) = raw.handshake(&handshake(&[(name, value)])).await;
         assert_eq!(status, 400, "{name}: {value:?}");
         assert!(head.contains("application/problem+json"), "{head}");
@@ -488,7 +492,7 @@ async fn frames_may_come_in_any_pieces() {
         assert_eq!(raw.message().await["type"], "pong");
     }
     // With the head of the handshake in one piece.
-    let mut early = Raw { stream: Raw::connect(&client).await, unread: Vec::new() };
+    let mut early = Raw { stream: Raw::connect(&client).await, unread: Vec::new(), was_reset: false };
     let head = handshake(&[("Sec-WebSocket-Key", Some(&STANDARD.encode([7; 16])))]);
     let bytes = [head.as_bytes(), &frame(FINAL | TEXT, ping_message()).bytes()].concat();
     early.write(&bytes).await;
@@ -519,20 +523,26 @@ async fn a_client_that_goes_without_a_word_leaves_nothing_behind() {
 pub(super) struct Silent(Raw);
 
 pub(super) async fn silent(address: &str) -> Silent {
-    let mut raw = Raw { stream: TcpStream::connect(address).await.unwrap(), unread: Vec::new() };
+    let mut raw =
+        Raw { stream: TcpStream::connect(address).await.unwrap(), unread: Vec::new(), was_reset: false };
     let (status, _) = raw.handshake(&handshake(&[])).await;
     assert_eq!(status, 101);
     Silent(raw)
 }
 
 impl Silent {
-    /// Reads on until the server closes: the code.
-    pub(super) async fn closed_at_last(&mut self) -> Option<u16> {
-        loop {
-            let (first, payload) = self.0.frame().await?;
-            if first == FINAL | CLOSE {
-                return Some(u16::from_be_bytes([payload[0], payload[1]]));
+    /// Reads on until the server closes: how many pings came before, and the code.
+    pub(super) async fn closed_at_last(&mut self) -> (usize, Option<u16>) {
+        let mut pings = 0;
+        while let Some((first, payload)) = self.0.frame().await {
+            match first {
+                first if first == FINAL | PING => pings += 1,
+                first if first == FINAL | CLOSE => {
+                    return (pings, Some(u16::from_be_bytes([payload[0], payload[1]])));
+                }
+                _ => {}
             }
         }
+        (pings, None)
     }
 }
