@@ -3,6 +3,9 @@
 
 import { WritProblem } from './problem.js';
 
+/** For a ticket, milliseconds. */
+const LIMIT = 15_000;
+
 /** A value, or what gives the current one each time that it is needed. */
 export type Source = string | (() => string | Promise<string>);
 
@@ -93,7 +96,9 @@ export class Proof {
 
   async #exchange(token: string): Promise<string> {
     const headers = { authorization: `Bearer ${token}` };
-    const response = await this.#fetch(this.#url('v1/live/tickets'), { method: 'POST', headers, credentials: 'omit' });
+    const signal = AbortSignal.timeout(LIMIT);
+    const url = this.#url('v1/live/tickets');
+    const response = await this.#fetch(url, { method: 'POST', headers, credentials: 'omit', signal });
     if (!response.ok) throw await WritProblem.ofResponse(response);
     return ((await response.json()) as { ticket: string }).ticket;
   }

@@ -44,8 +44,8 @@ export class Wire {
     this.#socket = socket;
     this.#timer = setTimeout(() => this.#end(LOST), OPENING);
     socket.onmessage = (event: { data: unknown }) => this.#hear(event.data);
-    // `closed` follows with a code.
-    socket.onerror = () => {};
+    // A code would follow that says no more than this; in some versions of Node.js nothing follows.
+    socket.onerror = () => this.#end(LOST);
     socket.onclose = (event: { code: number }) => this.#end(event.code);
   }
 
@@ -98,6 +98,8 @@ export class Wire {
     this.#listener = null;
     this.#socket.onmessage = null;
     this.#socket.onclose = null;
+    // Not null: `ws` throws what nobody hears, such as that it was closed before it was open.
+    this.#socket.onerror = () => {};
     // Not awaited: a peer that is gone would be waited for in vain.
     this.#socket.close();
     listener?.closed(code);

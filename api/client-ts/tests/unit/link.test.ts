@@ -131,6 +131,14 @@ describe('a server that is gone', () => {
     expect(server.states.at(-1)).toBe('waiting');
   });
 
+  test('by an error alone', async () => {
+    server.connect();
+    await settle();
+    server.connection.fail();
+    await settle(1_000);
+    expect(server.connections).toHaveLength(2);
+  });
+
   test('before its first word too', async () => {
     server.connect();
     await settle(15_000);
@@ -269,8 +277,11 @@ test('an expiry in a year is no expiry now', async () => {
   server.connect({ ticket: () => `t${++count}` });
   await settle();
   server.connection.welcome({ expires_at: inTime(365 * 86_400_000), ping_seconds: 2_000_000 });
+  const timers = vi.spyOn(globalThis, 'setTimeout');
   await settle(60_000);
   expect(server.connection.inbox).toEqual([]);
+  // A timer that waits too long doesn't wait at all.
+  expect(timers).not.toHaveBeenCalled();
 });
 
 test('what belongs to nothing is told', async () => {

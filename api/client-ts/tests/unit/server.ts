@@ -36,6 +36,12 @@ export class Connection {
     return message;
   }
 
+  /** As some do when they can't connect: no `close` follows. */
+  fail(): void {
+    this.isOpen = false;
+    this.#socket.onerror?.({} as never);
+  }
+
   close(code = 1006): void {
     this.isOpen = false;
     this.#socket.onclose?.({ code });

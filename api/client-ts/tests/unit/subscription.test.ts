@@ -358,6 +358,19 @@ test('an unsubscribe that was one message too many is sent again', async () => {
   expect(connection.inbox).toEqual([]);
 });
 
+test('an unsubscribe is of no use on another connection', async () => {
+  const client = server.connect();
+  const followed = client.subscribe('order', {}, {});
+  const connection = await opened();
+  followed.close();
+  connection.tell({ type: 'error', sub: '1', problem: problem('rate-limited', 429) });
+  connection.close();
+  await settle(500);
+  server.connection.welcome();
+  await settle(1_000);
+  expect(server.connection.inbox).toEqual([]);
+});
+
 test('a closed client ends them all', async () => {
   const client = server.connect();
   const followed = client.subscribe('order', {}, {});
