@@ -186,9 +186,10 @@ export class Client<P = unknown> {
   }
 
   #opened(account: string | null): void {
-    // What somebody else may see is another thing.
     const isOther = this.#account !== undefined && this.#account !== account;
     this.#account = account;
+    // What one has asked for isn't done in the name of another, nor seen by them.
+    if (isOther) this.#commands.fail(otherAccount());
     for (const subscription of [...this.#all]) {
       if (isOther) subscription.void();
       subscription.open();
@@ -264,3 +265,10 @@ export class Client<P = unknown> {
 export function connect<P = unknown>(options: ConnectOptions): Client<P> {
   return new Client<P>(options);
 }
+
+const otherAccount = () =>
+  WritProblem.ofClient(
+    'other-account',
+    'Somebody else is signed in now',
+    'It may have been done, if it was sent before; it is not sent again.',
+  );

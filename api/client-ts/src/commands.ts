@@ -43,6 +43,7 @@ interface Pending {
   backoff: Backoff;
   /** Its timer runs, or it is sent. */
   isUnderWay: boolean;
+  timer?: ReturnType<typeof setTimeout>;
   settle: (outcome: Answer | WritProblem | { aborted: unknown }) => void;
 }
 
@@ -148,7 +149,7 @@ export class Commands {
     const isRepeatable = pending?.message.idempotency_key !== undefined || problem.command_id === undefined;
     if (pending === undefined || !NOT_YET.includes(problem.kind) || !isRepeatable) return this.#settle(ref, problem);
     // Still under way as long as the timer runs.
-    setTimeout(() => {
+    pending.timer = setTimeout(() => {
       pending.isUnderWay = false;
       this.open();
     }, pending.backoff.next());
@@ -163,6 +164,7 @@ export class Commands {
   #settle(ref: string, outcome: Parameters<Pending['settle']>[0]): void {
     const pending = this.#pending.get(ref);
     this.#pending.delete(ref);
+    clearTimeout(pending?.timer);
     pending?.settle(outcome);
     // An aborted one still takes room at the server until it is answered.
     if (pending !== undefined && 'aborted' in outcome && !(outcome instanceof WritProblem)) return;

@@ -91,6 +91,8 @@ export async function scenario(given: Given): Promise<Report> {
     await until(() => events.size >= expected.size && isComplete(events, expected));
     compare(name, events, expected, report);
   }
+  // Lists follow commands a moment later.
+  await until(async () => isShown(await read(url, token, all), expected));
   for (const [name, filter] of Object.entries({ all, good })) {
     const rows = await read(url, token, filter);
     const copy = copies[name as 'all' | 'good'].rows;
@@ -171,6 +173,11 @@ function isComplete(events: Map<string, number[]>, expected: Map<string, Expecte
   return [...expected].every(([id, one]) => (events.get(id)?.length ?? 0) >= versions(one).length);
 }
 
+function isShown(rows: Row[], expected: Map<string, Expected>): boolean {
+  const shown = new Map(rows.map(({ id, version }) => [id, version]));
+  return [...expected].every(([id, { version, isDeleted }]) => shown.get(id) === (isDeleted ? undefined : version));
+}
+
 function compare(name: string, events: Map<string, number[]>, expected: Map<string, Expected>, report: Report) {
   if (events.size !== expected.size) report.faults.push(`${name}: ${events.size} rows, not ${expected.size}`);
   for (const [id, one] of expected) {
@@ -179,7 +186,7 @@ function compare(name: string, events: Map<string, number[]>, expected: Map<stri
   }
 }
 
-/** All rows of the list, once no more commands are under way. */
+/** All rows of the list. */
 async function read(url: string, token: string, filter: Record<string, string | number>): Promise<Row[]> {
   const rows: Row[] = [];
   let after: string | null = null;
@@ -209,7 +216,7 @@ function difference(copy: ReadonlyMap<string, Row>, rows: Row[]): string | null 
 const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Waits for a condition; what comes of it when it never holds is told by who looks next. */
-async function until(condition: () => boolean): Promise<void> {
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   const start = Date.now();
-  while (!condition() && Date.now() - start < 60_000) await pause(20);
+  while (!(await condition()) && Date.now() - start < 60_000) await pause(20);
 }

@@ -126,6 +126,17 @@ test('who gives up hears no answer', async () => {
   await expect(client.command('order', 'pay', { signal: AbortSignal.abort(new Error('before')) })).rejects.toThrow();
 });
 
+test('one is not sent in the name of another', async () => {
+  const client = server.connect();
+  const answers = ['a', 'b'].map((id) => client.command('order', 'pay', { id }));
+  (await opened()).close();
+  const refused = answers.map((answer) => expect(answer).rejects.toMatchObject({ kind: 'other-account' }));
+  await settle(1_000);
+  server.connection.welcome({ account: 'eve' });
+  await Promise.all(refused);
+  expect(server.connection.inbox).toEqual([]);
+});
+
 test('one that is too large for a message is not sent', async () => {
   const client = server.connect();
   const connection = await opened();
@@ -147,6 +158,8 @@ test('one that is too large for a message is not sent', async () => {
 test('a closed client answers all', async () => {
   const client = server.connect();
   const refused = expect(client.command('order', 'pay')).rejects.toMatchObject({ kind: 'closed' });
+  const connection = await opened();
+  connection.tell({ type: 'error', ref: connection.heard('command').ref, problem: problem('overloaded', 503) });
   client.close();
   await refused;
   await expect(client.command('order', 'pay')).rejects.toMatchObject({ kind: 'closed' });
