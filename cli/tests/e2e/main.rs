@@ -11,6 +11,7 @@ mod backpressure;
 mod bad_input;
 mod batch;
 mod check;
+mod client_ts;
 mod commands;
 mod concurrency;
 mod contract;
