@@ -204,6 +204,18 @@ async fn head_ends_it_without_a_word() {
     assert_eq!(said.lock().unwrap().lines().count(), 1, "{}", said.lock().unwrap());
 }
 
+#[tokio::test]
+async fn a_reader_that_takes_nothing_holds_up_no_signal() {
+    let app = shared(&SERVER).await;
+    let tail = Tail::following(app.world(), app.base(), &["order", "--format", "json"]).await;
+    // More than fits into a pipe.
+    for _ in 0..150 {
+        app.place_order().await;
+    }
+    tail.signal("INT");
+    assert_eq!(tail.ends_unread().await, Some(0));
+}
+
 const LETTER: &str = "\
 model: letter
 fields:

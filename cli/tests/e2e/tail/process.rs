@@ -76,6 +76,11 @@ impl Tail {
         (status, rest, said)
     }
 
+    /// Waits for its end without taking any of its lines: the exit code.
+    pub(super) async fn ends_unread(mut self) -> Option<i32> {
+        tokio::time::timeout(LIMIT, self.child.wait()).await.expect("it ends").unwrap().code()
+    }
+
     /// Its end, with that exit code: what it said, with single spaces.
     pub(super) async fn fails(self, code: i32) -> String {
         let (status, rest, said) = self.ended().await;
