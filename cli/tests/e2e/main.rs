@@ -30,4 +30,5 @@ mod rebuild;
 mod recovery;
 mod repartition;
 mod restore;
+mod tail;
 mod unique;
