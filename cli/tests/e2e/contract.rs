@@ -81,7 +81,7 @@ async fn no_answer_is_outside_the_document() {
     let files = [("parcel.yaml", PARCEL), ("firm.yaml", FIRM), ("tally.yaml", TALLY)];
     // Redis keeps tickets.
     let redis = world::redis_url();
-    let settings = [IMPATIENT.as_slice(), [("WRIT_REDIS_URL", redis.as_str())].as_slice()].concat();
+    let settings = [IMPATIENT, world::with_redis(&redis)].concat();
     let app = Guarded::start_with(&files, &settings).await;
     let document = app.client.get("/openapi.json").await.expect(200).body;
     // The document itself is read once, before the run.
