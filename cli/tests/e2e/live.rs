@@ -57,7 +57,7 @@ async fn guarded() -> Guarded {
 
 async fn guarded_with(more: &[(&str, &str)]) -> Guarded {
     let redis = world::redis_url();
-    let settings = [&[("WRIT_REDIS_URL", redis.as_str())], more].concat();
+    let settings = [&world::with_redis(&redis), more].concat();
     Guarded::start_with(&[("letter.yaml", LETTER), ("ledger.yaml", LEDGER)], &settings).await
 }
 

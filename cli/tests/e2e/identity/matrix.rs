@@ -270,8 +270,7 @@ type Differences = BTreeMap<String, (u16, u16)>;
 async fn every_caller_gets_what_the_matrix_says() {
     // Redis keeps tickets.
     let redis = world::redis_url();
-    let guarded =
-        Guarded::start_with(&[("parcel.yaml", PARCEL)], &[("WRIT_REDIS_URL", redis.as_str())]).await;
+    let guarded = Guarded::start_with(&[("parcel.yaml", PARCEL)], &world::with_redis(&redis)).await;
     let [other, owner, staff] =
         [guarded.person(&[]).await, guarded.person(&[]).await, guarded.person(&["staff"]).await];
     let bad = Bad::of(&guarded, &owner).await;
