@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use writ_consumers::live::Live;
 use writ_model::Models;
 use writ_producers::commands::Commands;
 use writ_producers::readiness::Part;
@@ -16,6 +17,7 @@ use writ_projections::query::Queries;
 
 use crate::body::Bodies;
 use crate::identity::Identity;
+use crate::live::{Sockets, asyncapi};
 use crate::mail::Mailer;
 use crate::mail::outbox::Outbox;
 use crate::openapi;
@@ -41,6 +43,8 @@ pub struct Api {
     pub position_wait: Duration,
     /// Who someone is.
     pub identity: Identity,
+    /// What happens, for those who follow it.
+    pub live: Live,
     /// How often a client may ask.
     pub limiter: RateLimiter,
     /// Sends mails. `None`: nobody gets any.
@@ -59,12 +63,16 @@ pub(crate) struct App {
     pub(crate) references: References,
     /// The OpenAPI document, as sent.
     pub(crate) openapi: Bytes,
+    /// The AsyncAPI document, as sent.
+    pub(crate) asyncapi: Bytes,
     pub(crate) requests: Semaphore,
     /// Those of the requests that may be commands.
     pub(crate) changes: Semaphore,
     /// Bytes of bodies and lines from when they are read until they are in the queue to Kafka.
     pub(crate) bodies: Bodies,
     pub(crate) batches: Arc<Semaphore>,
+    /// Sockets and event streams.
+    pub(crate) live: Sockets,
     /// Mails that are still to be written and sent.
     pub(crate) outbox: Outbox,
     /// The server stops.
@@ -79,9 +87,12 @@ impl App {
     }
 
     pub(crate) fn new(api: Api, options: Options, cancel: CancellationToken) -> App {
+        let asyncapi = asyncapi::document(&api.models, &api.identity.options.url).to_string().into();
         let openapi = openapi::document(&api.models, api.identity.options.is_https()).to_string().into();
         App {
             openapi,
+            asyncapi,
+            live: Sockets::new(&options),
             references: References::new(options.reference_wait()),
             requests: Semaphore::new(options.max_requests),
             changes: Semaphore::new((options.max_requests - options.max_requests / 4).max(1)),

@@ -45,6 +45,11 @@ impl Bodies {
         })
     }
 
+    /// Room for `bytes`, or the problem that there is none.
+    pub(crate) fn hold_now(&self, bytes: usize) -> Result<Held, Problem> {
+        self.try_hold(bytes).map(Held)
+    }
+
     /// Waits for room. Callers take it in the order in which they need it, so that none holds what an earlier one waits for.
     pub(crate) async fn hold(&self, bytes: usize) -> Held {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -86,7 +91,6 @@ async fn drain(mut body: Body, mut rest: usize) {
     }
 }
 
-/// The problem of a body or line over `limit`.
 /// A small body of a known form, for an address of the server's own.
 pub(crate) async fn typed<T: DeserializeOwned>(
     app: &App,
@@ -114,6 +118,7 @@ pub(crate) async fn typed<T: DeserializeOwned>(
     })
 }
 
+/// The problem of a body or line over `limit`.
 pub(crate) fn too_large(what: &str, limit: usize) -> Problem {
     Kind::TooLarge.because(format!("{what} has more than {limit} bytes, the limit of this server."))
 }

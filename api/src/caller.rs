@@ -3,6 +3,10 @@
 //! An access token proves a session, an API key an account, a cookie a session of a browser; without any of them the caller is
 //! anonymous, or on an open server whoever it is. What is there and isn't good is refused everywhere, also where nothing
 //! is needed: a client whose token has expired must not get an anonymous answer and take it for its own.
+//!
+//! Who stays longer than a request is asked again ([`lasting`]).
+
+pub(crate) mod lasting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,9 +18,10 @@ use axum::response::{IntoResponse, Response};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
 use quick_cache::sync::Cache;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
-use writ_identity::access_token;
+use writ_identity::access_token::{self, Grant, LEEWAY};
 use writ_identity::api_key::{ApiKey, StoredApiKey};
 use writ_identity::models::API_KEY;
 use writ_model::access::{Access, Permissions};
@@ -34,6 +39,7 @@ use crate::identity::{accounts, rows};
 use crate::middleware::Trace;
 use crate::problem::{Kind, Problem};
 use crate::rate_limit::{self, Bucket};
+use lasting::Lasting;
 
 /// How long what was read of an API key is used, unless it changes before.
 const KEY_LIVES: Duration = Duration::from_secs(300);
@@ -47,10 +53,12 @@ pub(crate) struct Caller {
     pub(crate) actor: Actor,
     /// What it was proven by.
     pub(crate) via: Via,
+    /// What of the proof must still hold later on.
+    pub(crate) lasting: Arc<Lasting>,
 }
 
 /// What a caller has proven to be someone with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Via {
     /// Nothing.
     Nobody,
@@ -65,11 +73,11 @@ pub(crate) enum Via {
 impl Caller {
     /// Whoever reaches an open server: nobody in particular, who may do everything.
     pub(crate) fn open() -> Caller {
-        Caller { actor: Actor::unrestricted(), via: Via::Nobody }
+        Caller { actor: Actor::unrestricted(), via: Via::Nobody, lasting: Arc::default() }
     }
 
     fn anonymous() -> Caller {
-        Caller { actor: Actor::default(), via: Via::Nobody }
+        Caller { actor: Actor::default(), via: Via::Nobody, lasting: Arc::default() }
     }
 
     /// Whether nobody has signed in.
@@ -87,7 +95,7 @@ impl Caller {
     }
 
     /// What its requests are charged to, beside the address.
-    fn buckets(&self) -> Vec<Bucket> {
+    pub(crate) fn buckets(&self) -> Vec<Bucket> {
         let account = self.actor.id.map(|id| Bucket::account(&id.to_string()));
         let key = match self.via {
             Via::ApiKey { key } => Some(Bucket::key(&key.to_string())),
@@ -153,12 +161,13 @@ pub(crate) async fn of(
     let Some(header) = headers.get(AUTHORIZATION) else {
         return match Cookie::Access.find(app.identity(), headers) {
             Some(token) => {
-                let (actor, session) = of_token(app, token)?;
+                let caller = of_token(app, token, true)?;
+                let (_, session) = caller.session()?;
                 let is_safe = method.is_safe();
                 if !is_safe && !cookies::has_csrf(&app.identity().keys.sealing(), headers, session) {
                     return Err(csrf_missing());
                 }
-                Ok(Caller { actor, via: Via::Session { session, by_cookie: true } })
+                Ok(caller)
             }
             None if app.options.open => Ok(Caller::open()),
             None => Ok(Caller::anonymous()),
@@ -169,19 +178,22 @@ pub(crate) async fn of(
         return Err(Kind::Unauthenticated
             .because("`Authorization` takes `Bearer` and an access token or an API key."));
     };
-    let token = token.trim();
+    of_bearer(app, trace, token.trim()).await
+}
+
+/// Who has an access token, of this server or of a trusted issuer, or an API key.
+pub(crate) async fn of_bearer(app: &App, trace: &Trace, token: &str) -> Result<Caller, Problem> {
     if token.starts_with("writ_") {
         return of_key(app, trace, token).await;
     }
     if let Some(caller) = app.identity().trusted.caller(app, token).await {
         return caller;
     }
-    let (actor, session) = of_token(app, token)?;
-    Ok(Caller { actor, via: Via::Session { session, by_cookie: false } })
+    of_token(app, token, false)
 }
 
 /// What an access token says, if it holds.
-fn of_token(app: &App, token: &str) -> Result<(Actor, Uuid), Problem> {
+fn of_token(app: &App, token: &str, by_cookie: bool) -> Result<Caller, Problem> {
     let identity = app.identity();
     let claims = identity.tokens.verify(&identity.keys.signing(), token, now()).map_err(|error| {
         tracing::debug!(%error, "an access token isn't good");
@@ -193,13 +205,9 @@ fn of_token(app: &App, token: &str) -> Result<(Actor, Uuid), Problem> {
         }
     })?;
     check_directory(app)?;
-    identity.directory.check(&claims).map_err(|void| {
-        tracing::debug!(error = %void, "an access token isn't good any more");
-        Kind::Unauthenticated.because("The access token isn't good any more; refresh it, or sign in.")
-    })?;
-    let (roles, permissions) = identity.directory.resolve(&claims.grant.roles);
-    let actor = Actor { id: Some(claims.grant.account), roles, permissions, scopes: None };
-    Ok((actor, claims.grant.session))
+    let Grant { account, session, version, roles } = claims.grant;
+    let lasting = Lasting { version, roles, until: Some(claims.expires_at.plus(LEEWAY)) };
+    lasting::of_session(app, account, Via::Session { session, by_cookie }, lasting.into())
 }
 
 /// Nobody is believed before this server knows what was revoked.
@@ -236,33 +244,49 @@ struct KnownKey {
 }
 
 async fn of_key(app: &App, trace: &Trace, text: &str) -> Result<Caller, Problem> {
-    let wrong = || Kind::Unauthenticated.because("The API key isn't good, or not any more.");
     let presented =
         ApiKey::parse(text).map_err(|error| Kind::Unauthenticated.because(format!("{error}.")))?;
     check_directory(app)?;
-    let identity = app.identity();
     let id = presented.id();
+    let known = known_key(app, id).await?;
+    known.stored.verify(&presented, now()).map_err(|_| wrong_key())?;
+    let caller = of_known_key(app, id, &known)?;
+    note_use(app, trace, id, &known);
+    Ok(caller)
+}
+
+fn wrong_key() -> Problem {
+    Kind::Unauthenticated.because("The API key isn't good, or not any more.")
+}
+
+/// What there is of a key, whoever has it.
+async fn known_key(app: &App, id: Uuid) -> Result<KnownKey, Problem> {
+    let identity = app.identity();
     let is_current = |known: &KnownKey| {
         let heard = (identity.directory.key_version(id), identity.directory.changed(known.account));
         known.heard == heard && known.read_at.elapsed() < KEY_LIVES
     };
-    let known = match identity.known_keys.0.get(&id).filter(is_current) {
-        Some(known) => known,
-        None => {
-            let known = read_key(app, id).await?.ok_or_else(wrong)?;
-            identity.known_keys.0.insert(id, known.clone());
-            known
-        }
-    };
-    let scopes = known.stored.verify(&presented, now()).map_err(|_| wrong())?.clone();
-    if !known.is_good {
-        return Err(wrong());
+    if let Some(known) = identity.known_keys.0.get(&id).filter(is_current) {
+        return Ok(known);
     }
-    note_use(app, trace, id, &known);
-    let names = identity.directory.names(&known.roles);
-    let (roles, permissions) = identity.directory.resolve(&names);
-    let actor = Actor { id: Some(known.account), roles, permissions, scopes: Some(scopes) };
-    Ok(Caller { actor, via: Via::ApiKey { key: id } })
+    let known = read_key(app, id).await?.ok_or_else(wrong_key)?;
+    identity.known_keys.0.insert(id, known.clone());
+    Ok(known)
+}
+
+/// Whom a key makes its holder, if it is still good.
+fn of_known_key(app: &App, id: Uuid, known: &KnownKey) -> Result<Caller, Problem> {
+    let until = known.stored.expires_at();
+    if !known.is_good || until.is_some_and(|until| until <= now()) {
+        return Err(wrong_key());
+    }
+    let directory = &app.identity().directory;
+    let names = directory.names(&known.roles);
+    let (roles, permissions) = directory.resolve(&names);
+    let scopes = Some(known.stored.scopes().clone());
+    let actor = Actor { id: Some(known.account), roles, permissions, scopes };
+    let lasting = Lasting { until, ..Lasting::default() };
+    Ok(Caller { actor, via: Via::ApiKey { key: id }, lasting: Arc::new(lasting) })
 }
 
 /// Notes that a key was used, once an hour. It is put into Kafka and not waited for; if that fails, a later use is noted.

@@ -25,6 +25,7 @@ mod headers;
 mod health;
 mod history;
 pub mod identity;
+pub mod live;
 pub mod mail;
 pub mod metrics;
 mod middleware;

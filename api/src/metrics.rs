@@ -38,6 +38,13 @@ pub const SIGN_INS_FAILED_TOTAL: &str = "writ_sign_ins_failed_total";
 /// Counter: mails by `result`: `sent`, `failed`, or `held` since the account got one just before.
 pub const MAILS_TOTAL: &str = "writ_mails_total";
 
+/// Gauge: open sockets, event streams and polls, by `transport`: `websocket`, `sse`, `poll`.
+pub const LIVE_OPEN: &str = "writ_live_open";
+/// Counter: messages of sockets and pieces of event streams, by `direction`: `in`, `out`.
+pub const LIVE_MESSAGES_TOTAL: &str = "writ_live_messages_total";
+/// Counter: sockets that have ended, by `code`: that of our close frame, `closed` by the client, or `gone`.
+pub const LIVE_CLOSES_TOTAL: &str = "writ_live_closes_total";
+
 /// Upper bounds of the buckets of every duration, in seconds: from one answer out of memory to the command timeout.
 const DURATION_BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -64,6 +71,9 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!(SIGN_INS_DELAYED_TOTAL, "Attempts to sign in that had to wait.");
     describe_counter!(SIGN_INS_FAILED_TOTAL, "Attempts to sign in that were refused.");
     describe_counter!(MAILS_TOTAL, "Mails by result.");
+    describe_gauge!(LIVE_OPEN, "Open sockets, event streams and polls.");
+    describe_counter!(LIVE_MESSAGES_TOTAL, "Messages of sockets and event streams.");
+    describe_counter!(LIVE_CLOSES_TOTAL, "Sockets that have ended, by code.");
     metrics::gauge!(RATE_LIMIT_LOCAL).set(0.0);
     Ok(handle)
 }

@@ -8,14 +8,15 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method};
+use tokio::sync::SemaphorePermit;
 use tracing::Instrument;
 use tracing::field::Empty;
 use uuid::Uuid;
 
-use crate::app::Shared;
+use crate::app::{App, Shared};
 use crate::headers::{TRACEPARENT, X_REQUEST_ID};
 use crate::metrics::{REQUEST_DURATION_SECONDS, REQUESTS_IN_FLIGHT, REQUESTS_TOTAL};
-use crate::problem::Kind;
+use crate::problem::{Kind, Problem};
 
 /// The longest request id that is taken from a client, in characters.
 const REQUEST_ID_LIMIT: usize = 128;
@@ -146,22 +147,38 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
+/// A place among the requests that are worked on, free again when it is dropped.
+pub(crate) struct Admitted<'a> {
+    _request: SemaphorePermit<'a>,
+    _change: Option<SemaphorePermit<'a>>,
+}
+
+/// A place for a request, if there is one. `changes`: it may be a command.
+pub(crate) fn admitted(app: &App, changes: bool) -> Result<Admitted<'_>, Problem> {
+    let permits = (app.requests.try_acquire(), changes.then(|| app.changes.try_acquire()).transpose());
+    match permits {
+        (Ok(_request), Ok(_change)) => Ok(Admitted { _request, _change }),
+        _ => {
+            let most = app.options.max_requests;
+            Err(Kind::Overloaded.because(format!("{most} requests are under way; try again in a moment.")))
+        }
+    }
+}
+
+/// The problem of a request that hangs.
+pub(crate) fn timed_out(app: &App) -> Problem {
+    Kind::Timeout.because(format!("No answer within {} ms.", app.options.request_timeout_ms))
+}
+
 /// Lets a bounded number of requests work at once, each for a limited time.
 pub(crate) async fn admit(State(app): State<Shared>, request: Request, next: Next) -> Response {
-    let permits = (
-        app.requests.try_acquire(),
-        (!request.method().is_safe()).then(|| app.changes.try_acquire()).transpose(),
-    );
-    let (Ok(_request), Ok(_change)) = permits else {
-        let detail = format!("{} requests are under way; try again in a moment.", app.options.max_requests);
-        return Kind::Overloaded.because(detail).into_response();
+    let _admitted = match admitted(&app, !request.method().is_safe()) {
+        Ok(admitted) => admitted,
+        Err(problem) => return problem.into_response(),
     };
     match tokio::time::timeout(app.options.request_timeout(), next.run(request)).await {
         Ok(response) => response,
-        Err(_) => {
-            let detail = format!("No answer within {} ms.", app.options.request_timeout_ms);
-            Kind::Timeout.because(detail).into_response()
-        }
+        Err(_) => timed_out(&app).into_response(),
     }
 }
 

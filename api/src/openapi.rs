@@ -1,10 +1,11 @@
 //! `GET /openapi.json`: the OpenAPI 3.1 document of the application's models, made once at start.
 
 mod auth;
-mod components;
+pub(crate) mod components;
 mod examples;
 mod history;
 mod lists;
+mod live;
 mod operations;
 mod pages;
 mod problems;
@@ -26,6 +27,8 @@ pub fn document(models: &Models, is_https: bool) -> Json {
     history::add_schemas(&mut schemas);
     lists::add_projections(models, &mut paths, &mut schemas);
     operations::add_batch(models, &mut paths);
+    live::add_paths(models, &mut paths);
+    live::add_schemas(models, &mut schemas);
     auth::add_paths(&mut paths);
     pages::add_paths(&mut paths);
     let tags: Vec<_> = models
@@ -42,6 +45,7 @@ pub fn document(models: &Models, is_https: bool) -> Json {
             json!({ "name": "projections", "description": "Tables that follow the events." }),
             json!({ "name": "history", "description": "What happened." }),
             json!({ "name": "batch", "description": "Many commands in one request." }),
+            json!({ "name": live::TAG, "description": "What happens, as it happens; `/asyncapi.json` has the messages of the socket." }),
             json!({ "name": auth::TAG, "description": "Signing in, and one's own account." }),
             json!({ "name": "health", "description": "For those who run the server." }),
         ])
@@ -72,30 +76,30 @@ Commands change things: each is checked, decided and kept as an event in Kafka b
 tables that follow the events, a moment later; send the `Writ-Position` of a command's answer with a query to read what \
 you wrote. Errors are problem documents (RFC 9457). Decimals are strings, times are RFC 3339 in UTC. \
 Fields of a state or an event that the rules hide from you are missing, and what you may not read is as what doesn't \
-exist.";
+exist. Live updates are messages of a socket, which [/asyncapi.json](/asyncapi.json) describes.";
 
 /// The names of a model's schemas. Model, command and event names are lower snake case, so no two collide: each
 /// kind has a suffix of its own.
-struct Names<'a>(&'a Model);
+pub(crate) struct Names<'a>(pub(crate) &'a Model);
 
 impl Names<'_> {
     fn state(&self) -> String {
         format!("{}State", pascal(&self.0.name))
     }
 
-    fn item(&self) -> String {
+    pub(crate) fn item(&self) -> String {
         format!("{}Item", pascal(&self.0.name))
     }
 
-    fn list(&self) -> String {
+    pub(crate) fn list(&self) -> String {
         format!("{}List", pascal(&self.0.name))
     }
 
-    fn input(&self, command: &Command) -> String {
+    pub(crate) fn input(&self, command: &Command) -> String {
         format!("{}.{}Input", pascal(&self.0.name), pascal(&command.name))
     }
 
-    fn event(&self, event: &Event) -> String {
+    pub(crate) fn event(&self, event: &Event) -> String {
         format!("{}.{}Event", pascal(&self.0.name), pascal(&event.name))
     }
 }
@@ -115,7 +119,7 @@ fn pascal(name: &str) -> String {
     pascal
 }
 
-fn reference(section: &str, name: &str) -> Json {
+pub(crate) fn reference(section: &str, name: &str) -> Json {
     json!({ "$ref": format!("#/components/{section}/{name}") })
 }
 

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::client_address::ForwardedBy;
-use crate::{cors, rate_limit, tls};
+use crate::{cors, live, rate_limit, tls};
 
 /// Where the HTTP interface listens and what it allows. Every limit answers with a problem document when it is reached.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub struct Options {
     pub forwarded_by: ForwardedBy,
     /// How often one client may ask.
     pub limits: rate_limit::Options,
+    /// What sockets, event streams and long polls may take.
+    pub live: live::Options,
     /// The largest body of one command, and of one line of a batch, in bytes.
     pub body_limit: usize,
     /// How long a body, or the next line of a batch, may take to arrive, milliseconds.
@@ -86,6 +88,7 @@ impl Default for Options {
             trusted_proxies: Vec::new(),
             forwarded_by: ForwardedBy::default(),
             limits: rate_limit::Options::default(),
+            live: live::Options::default(),
             body_limit: 1024 * 1024,
             body_timeout_ms: 30_000,
             max_connections: 4_096,

@@ -1,4 +1,4 @@
-//! Counts the open connections of each client address, so that one client can't take all places.
+//! Counts the open connections of each client address, or its sockets, so that one client can't take all places.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -28,10 +28,11 @@ pub(crate) struct Place {
 }
 
 impl PerAddress {
-    pub(crate) fn new(options: &Options) -> PerAddress {
+    /// At most `limit` for each address.
+    pub(crate) fn new(options: &Options, limit: usize) -> PerAddress {
         PerAddress {
             open: Arc::default(),
-            limit: options.max_connections_per_address,
+            limit,
             proxies: options.trusted_proxies.clone(),
             loopback: options.limits.loopback,
         }
@@ -75,9 +76,8 @@ mod tests {
     #[test]
     fn an_address_has_a_number_of_places_and_gets_them_back() {
         let proxies = vec!["10.0.0.0/8".parse().unwrap()];
-        let options =
-            Options { max_connections_per_address: 2, trusted_proxies: proxies, ..Options::default() };
-        let counted = PerAddress::new(&options);
+        let options = Options { trusted_proxies: proxies, ..Options::default() };
+        let counted = PerAddress::new(&options, 2);
         let take = |text: &str| counted.take(text.parse().unwrap());
         let (first, second) = (take("2001:db8::1"), take("2001:db8::2"));
         assert!(first.is_some() && second.is_some());

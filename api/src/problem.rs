@@ -130,6 +130,8 @@ kinds! {
     WriteSideUnavailable = SERVICE_UNAVAILABLE, "write-side-unavailable", "Commands can't be taken at the moment";
     /// PostgreSQL doesn't answer; commands go on.
     ReadSideUnavailable = SERVICE_UNAVAILABLE, "read-side-unavailable", "Queries can't be answered at the moment";
+    /// The live feed, or Redis, which keeps tickets, isn't there; try again.
+    LiveUnavailable = SERVICE_UNAVAILABLE, "live-unavailable", "Live updates can't be had at the moment";
     /// The identity provider, or the issuer of the token, doesn't answer; try again.
     ProviderUnavailable = SERVICE_UNAVAILABLE, "provider-unavailable", "The identity provider can't be asked at the moment";
     /// The server stops; another instance, or this one after its start, takes the request.

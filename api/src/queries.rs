@@ -21,7 +21,7 @@ use crate::{clock, export, headers, history};
 
 /// A row as the API shows it.
 #[derive(Debug, Serialize)]
-struct Item {
+pub(crate) struct Item {
     id: Uuid,
     version: u64,
     state: Box<RawValue>,

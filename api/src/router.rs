@@ -11,6 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::app::Shared;
 use crate::clock::now;
 use crate::identity::{api_keys, links, oidc, passwords, second_factor, sessions, sign_in};
+use crate::live::{follow, handshake, tickets};
 use crate::problem::{Kind, Problem};
 use crate::{
     caller, client_address, commands, docs, hardening, health, history, metrics, middleware, projections,
@@ -40,6 +41,7 @@ pub(crate) fn new(app: Shared) -> Router {
         .route("/v1/auth/accounts", post(sign_in::create_account));
     let data = Router::new()
         .route("/v1/commands", post(commands::batch::post))
+        .route("/v1/live/tickets", post(tickets::issue))
         .route("/v1/events", get(history::all))
         .route("/v1/projections", get(projections::states))
         .route("/v1/projections/{name}", get(projections::list))
@@ -49,7 +51,17 @@ pub(crate) fn new(app: Shared) -> Router {
         .merge(of_callers)
         .route_layer(axum::middleware::from_fn_with_state(app.clone(), caller::identify))
         .merge(of_anyone)
-        .route_layer(axum::middleware::from_fn_with_state(app.clone(), middleware::admit))
+        .route_layer(axum::middleware::from_fn_with_state(app.clone(), middleware::admit));
+    // What stays open holds no place among the requests, and no limit of theirs in time; it has limits of its own.
+    let open = Router::new()
+        .route("/v1/live/{model}", get(follow::follow))
+        // Here and above: a model may be called `tickets`.
+        .route("/v1/live/tickets", get(follow::follow))
+        .route_layer(axum::middleware::from_fn_with_state(app.clone(), caller::identify))
+        // Finds out by itself who calls: a ticket is no header.
+        .route("/v1/live", get(handshake::open));
+    let data = data
+        .merge(open)
         .route_layer(axum::middleware::from_fn_with_state(app.clone(), rate_limit::layer::limit_address))
         .route_layer(axum::middleware::from_fn_with_state(app.clone(), client_address::identify));
     let pages = Router::new()
@@ -58,6 +70,7 @@ pub(crate) fn new(app: Shared) -> Router {
         .route("/docs/", get(docs::index))
         .route("/docs/{*path}", get(docs::asset))
         .route("/openapi.json", get(openapi))
+        .route("/asyncapi.json", get(asyncapi))
         .route("/.well-known/jwks.json", get(jwks))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
@@ -81,6 +94,10 @@ pub(crate) fn new(app: Shared) -> Router {
 
 async fn openapi(State(app): State<Shared>) -> Response {
     ([(CONTENT_TYPE, "application/json")], app.openapi.clone()).into_response()
+}
+
+async fn asyncapi(State(app): State<Shared>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], app.asyncapi.clone()).into_response()
 }
 
 /// The public keys by which anyone verifies access tokens (RFC 7517).

@@ -115,8 +115,11 @@ impl Server {
             background.spawn(tls.clone().watch(cancel.clone()));
         }
         let options = Arc::new(self.options.clone());
-        let per_address = PerAddress::new(&self.options);
+        let per_address = PerAddress::new(&self.options, self.options.max_connections_per_address);
+        // Before anybody is let in: no change may be missed.
+        let changes = api.identity.directory.changes();
         let app = Arc::new(App::new(api, self.options, cancel.clone()));
+        background.spawn(app.live.open.clone().watch(changes, cancel.clone()));
         let router = router::new(app.clone());
 
         tracing::info!(server.address = %self.address, tls.enabled = self.tls.is_some(), "the HTTP interface is listening");
@@ -133,7 +136,10 @@ impl Server {
             }
         }
         drop(self.listener);
+        let deadline = tokio::time::Instant::now() + shutdown_timeout;
         connections.close(shutdown_timeout).await;
+        // Nobody can open one any more. They were told at the same time as the connections.
+        app.live.close(deadline).await;
         app.outbox.close(shutdown_timeout).await;
         background.close();
         background.wait().await;

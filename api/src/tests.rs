@@ -26,11 +26,13 @@ use serde_json::Value as Json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+use writ_consumers::live::Live;
 use writ_identity::directory::Directory;
 use writ_model::Models;
 use writ_model::diagnostic::Source;
 use writ_producers::commands::{Answers, Commands};
 use writ_producers::readiness::{Part, Readiness};
+use writ_producers::registry::Registry;
 use writ_producers::topics::Topics;
 use writ_projections::query::Queries;
 
@@ -65,6 +67,11 @@ fn api(options: &Options) -> (Api, watch::Sender<Readiness>) {
     identity::keys::init(&identity).unwrap();
     let models = Arc::new(models());
     let directory = Directory::new(models.clone());
+    let kafka_options = writ_producers::kafka::Options::default();
+    let registry = Registry::new(&writ_producers::registry::Options::default()).unwrap();
+    let (state, _) = Part::new("live", "waiting for Kafka");
+    // Its role doesn't run either: subscriptions wait.
+    let (live, _) = Live::new(&Default::default(), &kafka_options, &registry, &models, &queries, state);
     let loaded = Keys::load(&identity).unwrap();
     let identity = Identity::start(identity, loaded, directory, &limiter).unwrap();
     let api = Api {
@@ -77,6 +84,7 @@ fn api(options: &Options) -> (Api, watch::Sender<Readiness>) {
         position_wait: Duration::from_millis(100),
         // Nothing listens there either, so every instance counts for itself.
         limiter,
+        live,
         mailer: None,
         parts: vec![part],
         metrics: PrometheusBuilder::new().build_recorder().handle(),

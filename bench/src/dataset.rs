@@ -3,6 +3,8 @@
 
 mod writer;
 
+pub(crate) use writer::headers;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@
 //! what was acknowledged with what is in Kafka and in the read model ([`audit`]), and the table ([`report`]).
 //!
 //! The read side is measured over a large shop ([`orders`]) whose events are written to Kafka directly ([`dataset`]), with
-//! processes of its own ([`server`]): what others notice of somebody who [`guess`]es passwords, what a [`projector`] takes in, how fast a [`query`] is, and what readers and
+//! processes of its own ([`server`]): what others notice of somebody who [`guess`]es passwords, how fast a change reaches open sockets ([`live`]), what a [`projector`] takes in, how fast a [`query`] is, and what readers and
 //! writers notice of a [`rebuild`].
 
 #![allow(clippy::print_stdout, reason = "a command for people at a terminal")]
@@ -17,6 +17,7 @@ mod command;
 mod connection;
 mod dataset;
 mod guess;
+mod live;
 mod load;
 mod machine;
 mod orders;
@@ -53,6 +54,8 @@ enum Benchmark {
     Query(query::Options),
     /// What readers and writers notice of somebody who guesses passwords
     Guess(guess::Options),
+    /// What open sockets cost, and how fast a change reaches those who follow it
+    Live(live::Options),
     /// A rebuild of a large shop's orders while they are written and read
     Rebuild(rebuild::Options),
 }
@@ -65,6 +68,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Benchmark::Projector(options) => projector::run(&options).await,
         Benchmark::Query(options) => query::run(&options).await,
         Benchmark::Guess(options) => guess::run(&options).await,
+        Benchmark::Live(options) => live::run(&options).await,
         Benchmark::Rebuild(options) => rebuild::run(&options).await,
     }
 }

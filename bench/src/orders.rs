@@ -194,7 +194,7 @@ pub(crate) fn number(nth: usize) -> String {
 }
 
 /// Decides a command and gives its event.
-fn happen(
+pub(crate) fn happen(
     model: &Arc<Model>,
     aggregate: Uuid,
     state: Option<State>,

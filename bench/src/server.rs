@@ -202,13 +202,29 @@ impl Server {
         parts.is_some_and(|parts| parts.iter().any(|part| part["name"] == name && part["ready"] == true))
     }
 
-    /// Resident memory; 0 where the system doesn't tell.
     fn rss_mib(&self) -> u64 {
+        self.rss_kib() / 1024
+    }
+
+    /// Processor time of the process so far.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let pid = self.child.id().context("the server has ended")?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The name in parentheses may have blanks; user and system time are fields 14 and 15 (proc(5)).
+        let after = stat.rsplit_once(')').map(|(_, after)| after).unwrap_or_default();
+        let ticks = after.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        let ticks = ticks.sum::<Result<u64, _>>().context("the system tells no processor time")?;
+        let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.unwrap_or(100);
+        Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+    }
+
+    /// Resident memory; 0 where the system doesn't tell.
+    pub(crate) fn rss_kib(&self) -> u64 {
         let status =
             self.child.id().and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).ok());
         let line =
             status.as_deref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("VmRSS:")));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        kib.unwrap_or(0) / 1024
+        kib.unwrap_or(0)
     }
 }

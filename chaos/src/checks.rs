@@ -6,6 +6,7 @@ mod catalog;
 mod causes;
 mod fold;
 mod linearizable;
+mod live;
 mod log;
 mod order;
 mod projections;
@@ -15,6 +16,7 @@ mod testing;
 mod unique;
 mod versions;
 
+pub(crate) use live::everybody_saw_all;
 use serde::Serialize;
 use writ_model::Models;
 

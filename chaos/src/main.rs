@@ -1,7 +1,7 @@
 //! `cargo dev chaos`: breaks a running Writ on purpose, under load, and checks that nothing was lost or doubled.
 //!
 //! The modules stand in the order of a run: the servers ([`stack`]), the cables ([`proxy`]) and processes ([`node`]) of
-//! the [`cluster`], the clients ([`workload`]) and what they see ([`history`]), the [`nemesis`] or the [`kills`]; then the
+//! the [`cluster`], the clients ([`workload`]) and what they see ([`history`]), those who watch ([`watchers`]), the [`nemesis`] or the [`kills`]; then the
 //! [`events`] in Kafka, the [`tables`] in PostgreSQL, the [`logs`], the [`checks`] of them all, and the [`report`].
 //! The guide is `docs/chaos.md`.
 
@@ -21,6 +21,7 @@ mod report;
 mod run;
 mod stack;
 mod tables;
+mod watchers;
 mod workload;
 
 use std::path::PathBuf;
@@ -61,6 +62,9 @@ struct Options {
     /// Concurrent clients
     #[arg(long, default_value_t = 128)]
     clients: usize,
+    /// Clients of the live feed, whose connections end at random
+    #[arg(long, default_value_t = 40)]
+    watchers: usize,
     /// Mean pause of a client between two commands, milliseconds
     #[arg(long, default_value_t = 20)]
     pause_ms: u64,

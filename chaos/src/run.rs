@@ -24,6 +24,7 @@ use crate::nemesis::{Damage, Nemesis};
 use crate::report::Report;
 use crate::stack::Stack;
 use crate::tables::Tables;
+use crate::watchers::Watchers;
 use crate::workload::Workload;
 use crate::{Options, logs};
 
@@ -31,6 +32,8 @@ use crate::{Options, logs};
 const OUTCOMES: Duration = Duration::from_secs(120);
 /// How long the rows may take to show all events.
 const PROJECTION: Duration = Duration::from_secs(120);
+/// How long those who watch may take to see all events. Longer than a broken connection takes to be noticed.
+const WATCHING: Duration = Duration::from_secs(120);
 
 /// Runs, prints the report, and gives the exit code.
 ///
@@ -95,6 +98,7 @@ async fn observe(options: &Options, cluster: &Arc<Cluster>, folder: &Path, dir: 
     let models = load(folder)?;
     let recorder = Recorder::new(options.clients);
     let apis = cluster.apis();
+    let mut watchers = Watchers::start(&apis, options.watchers, options.seed).await?;
     let pause = Duration::from_millis(options.pause_ms);
     let workload = Workload::start(apis, options.clients, pause, options.seed, recorder.clone()).await?;
     let rng = ChaCha8Rng::seed_from_u64(options.seed);
@@ -122,6 +126,7 @@ async fn observe(options: &Options, cluster: &Arc<Cluster>, folder: &Path, dir: 
     let log = read_events(cluster, &models, &operations).await?;
     let mut checks = checks::all(&operations, &log, &models);
     checks.extend(compare_tables(cluster, &models, &log).await?);
+    checks.push(compare_watchers(&mut watchers, &models, &log).await?);
     checks.extend(circumstances(options, cluster, dir, &damage, &operations, surprises, seconds)?);
     let history = serde_json::to_vec(&operations).context("the history can't be written as JSON")?;
     std::fs::write(dir.join("history.json"), history).context("the history can't be kept")?;
@@ -150,6 +155,23 @@ async fn compare_tables(cluster: &Cluster, models: &Models, log: &Log) -> Result
         }
         sleep(Duration::from_millis(500)).await;
     }
+}
+
+/// Compares until everybody has seen all or has had time enough. Their connections stay from here on.
+async fn compare_watchers(watchers: &mut Watchers, models: &Models, log: &Log) -> Result<Check> {
+    watchers.calm_down();
+    let deadline = Instant::now() + WATCHING;
+    let check = loop {
+        let seen: Vec<_> =
+            watchers.all().iter().map(|watcher| (watcher.watch.clone(), watcher.seen())).collect();
+        let check = checks::everybody_saw_all(&seen, &log.events, models);
+        if check.violations.is_empty() || Instant::now() > deadline {
+            break check;
+        }
+        sleep(Duration::from_millis(500)).await;
+    };
+    watchers.stop().await?;
+    Ok(check)
 }
 
 /// What isn't about single commands: whether the run means something, and what the processes said.

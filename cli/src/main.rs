@@ -16,6 +16,7 @@ mod projections;
 mod rebuild;
 mod repartition;
 mod serve;
+mod tail;
 mod version;
 
 use std::process::ExitCode;
@@ -50,6 +51,8 @@ struct Arguments {
 enum Command {
     /// Run the server: the api, the decider and the projector, or some of them.
     Serve(serve::Flags),
+    /// Follow a model's rows as they change, from the live feed of a server.
+    Tail(tail::Flags),
     /// Check the model files and report every error with its place and what would be right.
     Check(check::Flags),
     /// Make and renew the keys that sign access tokens and seal secrets.
@@ -110,6 +113,7 @@ fn main() -> ExitCode {
         Command::Projections(flags) => projections::run(file, &flags),
         Command::Rebuild(flags) => rebuild::run(file, &flags),
         Command::Repartition(flags) => repartition::run(file, &flags),
+        Command::Tail(flags) => tail::run(flags),
         Command::Config => config::show::run(file),
         Command::Version => version::run(),
     };

@@ -16,12 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 use writ_model::access::{Permission, Permissions};
 use writ_model::{Event, Models, Object, State, Timestamp, evolve, value};
 
-use crate::access_token::Claims;
+use crate::access_token::{Claims, Grant};
 use crate::models::{ACCOUNT, API_KEY, ROLE, SESSION, SYSTEM};
 
 /// How far back events matter: the life of an access token with its leeway, and a wide margin for the time between an event's
@@ -34,6 +34,8 @@ const HARMLESS: [&str; 7] =
     ["created", "renamed", "enabled", "signed_in", "proof_sent", "email_verified", "totp_offered"];
 /// Entries above which the old ones are looked for.
 const MANY: usize = 10_000;
+/// Changes that a listener may be behind. One that is further behind is told so, and asks again about everybody.
+const BEHIND: usize = 4_096;
 
 /// A cheap handle; all clones are one.
 #[derive(Debug, Clone)]
@@ -41,6 +43,20 @@ pub struct Directory {
     models: Arc<Models>,
     known: Arc<RwLock<Known>>,
     ready: Arc<watch::Sender<bool>>,
+    changes: broadcast::Sender<Change>,
+}
+
+/// What an event has changed for those who have proven before who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The session has ended.
+    Session(Uuid),
+    /// Tokens of the account that were issued before are void.
+    Account(Uuid),
+    /// The API key isn't what was read of it: revoked, or with other scopes.
+    Key(Uuid),
+    /// A role allows something else, or is gone, or is new.
+    Roles,
 }
 
 #[derive(Debug, Default)]
@@ -84,50 +100,70 @@ pub enum Void {
 impl Directory {
     /// One that knows nothing yet. `models`: with the built-in ones.
     pub fn new(models: Arc<Models>) -> Directory {
-        Directory { models, known: Arc::default(), ready: Arc::new(watch::Sender::new(false)) }
+        let (changes, _) = broadcast::channel(BEHIND);
+        Directory { models, known: Arc::default(), ready: Arc::new(watch::Sender::new(false)), changes }
     }
 
     /// Takes an event in. Repeats do no harm.
     pub fn apply(&self, happened: &Happened<'_>) {
+        let change = self.take_in(happened);
+        // After it is known, so that whoever is told and asks hears of it. Nobody may be listening.
+        if let Some(change) = change {
+            let _ = self.changes.send(change);
+        }
+    }
+
+    /// What changes from now on. A listener that is too far behind gets [`broadcast::error::RecvError::Lagged`] and must ask
+    /// again about everybody.
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    fn take_in(&self, happened: &Happened<'_>) -> Option<Change> {
         let Happened { model, aggregate, version, at, decoded } = *happened;
         let mut known = self.known.write();
-        match model {
-            ROLE => self.apply_role(&mut known, happened),
+        let change = match model {
+            ROLE => self.apply_role(&mut known, happened).then_some(Change::Roles),
             SESSION => {
                 // Every event that ends it says by what.
                 let has_ended = decoded.is_none_or(|(_, fields)| {
                     !matches!(fields.get("ended_by"), None | Some(value::Value::Null))
                 });
-                if has_ended {
+                has_ended.then(|| {
                     known.ended.insert(aggregate, at);
-                }
+                    Change::Session(aggregate)
+                })
             }
-            ACCOUNT if decoded.is_some_and(|(event, _)| HARMLESS.contains(&event.name.as_str())) => {}
+            ACCOUNT if decoded.is_some_and(|(event, _)| HARMLESS.contains(&event.name.as_str())) => None,
             ACCOUNT => {
                 let entry = known.changed.entry(aggregate).or_insert((version, at));
                 *entry = (*entry).max((version, at));
+                Some(Change::Account(aggregate))
             }
             API_KEY => {
                 let entry = known.keys.entry(aggregate).or_insert((version, at));
                 *entry = (*entry).max((version, at));
+                Some(Change::Key(aggregate))
             }
-            _ => {}
-        }
+            _ => None,
+        };
         known.forget_before(Timestamp(at.0.saturating_sub(MEMORY.as_millis() as i64)));
+        change
     }
 
-    fn apply_role(&self, known: &mut Known, happened: &Happened<'_>) {
-        let Some(model) = self.models.get(ROLE) else { return };
+    /// Whether it has changed.
+    fn apply_role(&self, known: &mut Known, happened: &Happened<'_>) -> bool {
+        let Some(model) = self.models.get(ROLE) else { return false };
         let Happened { aggregate, version, at, decoded, .. } = *happened;
         let Some((event, fields)) = decoded else {
-            known.roles.remove(&aggregate);
-            return;
+            return known.roles.remove(&aggregate).is_some();
         };
         if known.roles.get(&aggregate).is_some_and(|state| version <= state.version) {
-            return;
+            return false;
         }
         let state = evolve(model, known.roles.remove(&aggregate), event, fields, at);
         known.roles.insert(aggregate, State { version, ..state });
+        true
     }
 
     /// It has been read up to the present of its reader's start.
@@ -151,12 +187,21 @@ impl Directory {
     /// # Errors
     /// Why not.
     pub fn check(&self, claims: &Claims) -> Result<(), Void> {
+        let Grant { account, session, version, .. } = &claims.grant;
+        self.check_grant(*account, *session, *version)
+    }
+
+    /// The same for one that was good: of a session of the account, issued when that had this version.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_grant(&self, account: Uuid, session: Uuid, version: u64) -> Result<(), Void> {
         let known = self.known.read();
-        if known.ended.contains_key(&claims.grant.session) {
+        if known.ended.contains_key(&session) {
             return Err(Void::Ended);
         }
-        match known.changed.get(&claims.grant.account) {
-            Some((version, _)) if claims.grant.version < *version => Err(Void::Changed),
+        match known.changed.get(&account) {
+            Some((changed, _)) if version < *changed => Err(Void::Changed),
             _ => Ok(()),
         }
     }

@@ -3,7 +3,8 @@
 //! The log (`event_log`) holds every event that could be decoded, in the form in which it was decoded then. It is read by
 //! today's declarations: fields have today's names, and what these can't read is shown as it is kept, and marked
 //! (`history/entry.rs`). A state of the past is folded from the log with the `evolve` that makes the rows, one batch of
-//! events after the other, so its history may be longer than memory (`history/fold.rs`).
+//! events after the other, so its history may be longer than memory (`history/fold.rs`). For the server itself, that is done for
+//! many aggregates at once (`history/states.rs`).
 //!
 //! A reader gets the events of what they may read **now**: of an aggregate that is deleted, the last state decides, which
 //! its row keeps. That is a condition of the statement (`history/readable.rs`), so pages are full and cursors say nothing of what
@@ -18,6 +19,7 @@ mod entry;
 mod fold;
 mod readable;
 mod request;
+mod states;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,6 +51,7 @@ pub struct Page {
 pub struct History {
     pool: PgPool,
     schema: Schema,
+    topics: Topics,
     /// Columns and tables, up to the conditions.
     select: Arc<str>,
 }
@@ -66,7 +69,7 @@ impl History {
             schema.table(EVENT_LOG),
             schema.table(PASSED_OVER)
         );
-        History { pool, schema: schema.clone(), select: select.into() }
+        History { pool, schema: schema.clone(), topics, select: select.into() }
     }
 
     /// A page of all events that the reader may see.

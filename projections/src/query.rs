@@ -5,6 +5,9 @@
 //! has found in the declaration; pure), `select.rs`, `filter.rs`, `permitted.rs` and `page.rs` (the request becomes SQL; every
 //! value is bound, every name is a declared one, quoted), and PostgreSQL, which builds the JSON text of each row itself. The
 //! only query without a reader is [`Queries::existing`].
+//!
+//! What a list has at one moment is a [`Snapshot`]; whether a state belongs to it is asked of its [`Matching`], without
+//! PostgreSQL.
 
 mod asked;
 mod cached;
@@ -12,10 +15,12 @@ mod count;
 mod cursor;
 mod export;
 mod filter;
+mod matching;
 mod page;
 pub(crate) mod permitted;
 mod request;
 mod select;
+mod snapshot;
 mod states;
 mod subject;
 mod whole;
@@ -48,8 +53,10 @@ pub use asked::Asked;
 pub use cached::{Cached, Keep};
 pub use count::Count;
 pub use export::Export;
+pub use matching::{Keyed, Matching};
 pub use request::{Format, ListRequest, MAX_LIMIT};
 pub use select::Shown;
+pub use snapshot::{Snapshot, SnapshotError};
 pub use states::{State, Status};
 pub use subject::Subject;
 pub use whole::Whole;

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ETAG, LOCATION};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 use writ_model::{FieldError, Rejection};
 use writ_producers::commands::Error;
@@ -89,6 +90,39 @@ impl IntoResponse for Answer {
                 }
                 response
             }
+        }
+    }
+}
+
+/// An answer whose headers are members.
+#[derive(Debug, Serialize)]
+pub(crate) struct Told {
+    status: u16,
+    body: Box<RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etag: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    projected: Option<bool>,
+}
+
+impl From<Answer> for Told {
+    fn from(answer: Answer) -> Told {
+        const STRINGS: &str = "invariant: an answer has string keys only";
+        let status = answer.status().as_u16();
+        match answer {
+            Answer::Accepted { command_id, id } => {
+                let body = to_raw_value(&AcceptedBody { command_id, id }).expect(STRINGS);
+                Told { status, body, position: None, etag: None, projected: None }
+            }
+            Answer::Committed { committed, projected, .. } => Told {
+                status,
+                body: to_raw_value(&body(&committed)).expect(STRINGS),
+                position: Some(committed.position.to_string()),
+                etag: Some(format!("\"{}\"", committed.version)),
+                projected,
+            },
         }
     }
 }

@@ -73,6 +73,18 @@ async fn run(
     let (bytes, held) = body::read(body, &app.options, &app.bodies).await?;
     let (call, wait) = read(path, &queries::parameters(query)?, headers, &bytes)?;
     drop(bytes);
+    perform(app, caller, trace, call, wait, held).await
+}
+
+/// One command by whatever way it came: checked, counted, sent, and its outcome awaited. `held`: the room of its input.
+pub(crate) async fn perform(
+    app: &App,
+    caller: &Caller,
+    trace: &Trace,
+    call: Call,
+    wait: Wait,
+    held: body::Held,
+) -> Result<Answer, Problem> {
     let checked = super::check(&app.api.models, call, caller, trace)?;
     let (model, command) = (checked.record.model.clone(), checked.record.command.clone());
     let result = send(app, caller, checked, held, wait).await;

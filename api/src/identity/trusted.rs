@@ -21,6 +21,7 @@ use super::oidc::accounts;
 use super::oidc::http::{self, Http};
 use super::oidc::refreshed::{Away, Refreshed};
 use crate::app::App;
+use crate::caller::lasting::Lasting;
 use crate::caller::{self, Caller, Via};
 use crate::clock::now;
 use crate::problem::{Kind, Problem};
@@ -197,8 +198,12 @@ impl Issuers {
             .filter(|(value, _)| values.iter().any(|given| given == value))
             .map(|(_, role)| role.to_owned())
             .collect();
-        let (roles, permissions) = app.identity().directory.resolve(&names);
-        Ok(Caller { actor: Actor { id: Some(id), roles, permissions, scopes: None }, via: Via::Trusted })
+        let directory = &app.identity().directory;
+        let (roles, permissions) = directory.resolve(&names);
+        let actor = Actor { id: Some(id), roles, permissions, scopes: None };
+        let version = directory.changed(id).unwrap_or_default();
+        let lasting = Lasting { version, roles: names, until: Some(claims.until) };
+        Ok(Caller { actor, via: Via::Trusted, lasting: lasting.into() })
     }
 
     /// The linked account's id, or one that is derived from what the issuer says.

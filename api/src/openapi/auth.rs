@@ -299,7 +299,7 @@ fn request<T: JsonSchema>() -> Json {
 }
 
 /// The schema of what a handler writes.
-fn response<T: JsonSchema>() -> Json {
+pub(super) fn response<T: JsonSchema>() -> Json {
     schema::<T>(SchemaSettings::draft2020_12().for_serialize())
 }
 

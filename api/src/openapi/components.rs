@@ -47,7 +47,7 @@ pub(super) fn schemas() -> Map<String, Json> {
 }
 
 /// The schemas of one model.
-pub(super) fn add_model(model: &Model, schemas: &mut Map<String, Json>) {
+pub(crate) fn add_model(model: &Model, schemas: &mut Map<String, Json>) {
     let names = Names(model);
     let mut state = shown(json_schema::of_state(model), &model.fields);
     if let Some(doc) = &model.doc {

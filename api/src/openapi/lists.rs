@@ -14,6 +14,15 @@ use super::{Names, pascal, reference};
 
 /// The list of a model.
 pub(super) fn of_model(model: &Model) -> Json {
+    let mut parameters = filters_of(model);
+    parameters.extend(common(&model.fields, &model.search));
+    parameters.push(expand(model));
+    parameters.push(reference("parameters", "Position"));
+    operation(&model.name, &model.name, &Names(model).list(), &parameters)
+}
+
+/// The filters of a model: on its fields, and on what every aggregate has.
+pub(super) fn filters_of(model: &Model) -> Vec<Json> {
     let time = || json!({ "type": "string", "format": "date-time" });
     let fixed = [
         ("id", json!({ "type": "string" })),
@@ -23,10 +32,7 @@ pub(super) fn of_model(model: &Model) -> Json {
     ];
     let mut parameters = filters(&model.fields);
     parameters.extend(fixed.map(|(name, schema)| comparison(name, false, false, schema)));
-    parameters.extend(common(&model.fields, &model.search));
-    parameters.push(expand(model));
-    parameters.push(reference("parameters", "Position"));
-    operation(&model.name, &model.name, &Names(model).list(), &parameters)
+    parameters
 }
 
 /// The references of a model that can be expanded, as a parameter.
@@ -265,6 +271,6 @@ fn comparison(name: &str, unordered: bool, text: bool, schema: Json) -> Json {
     parameter(name, &description, schema)
 }
 
-fn parameter(name: &str, description: &str, schema: Json) -> Json {
+pub(super) fn parameter(name: &str, description: &str, schema: Json) -> Json {
     json!({ "name": name, "in": "query", "description": description, "schema": schema })
 }

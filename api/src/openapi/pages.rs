@@ -48,6 +48,13 @@ pub(super) fn add_paths(paths: &mut Map<String, Json>) {
         "This document",
         of_page().responses([("200", success("OpenAPI 3.1.", &[], &any))]),
     );
+    add(
+        paths,
+        "/asyncapi.json",
+        "asyncapi",
+        "The messages of `GET /v1/live`",
+        of_page().responses([("200", success("AsyncAPI 3.0.", &[], &any))]),
+    );
 }
 
 fn add(paths: &mut Map<String, Json>, path: &str, id: &str, summary: &str, responses: Json) {

@@ -120,6 +120,9 @@ fn described((method, path): (&str, &str)) -> Option<String> {
     let path = match (method, path) {
         // Pages for people.
         ("get", "/" | "/docs" | "/docs/" | "/docs/{*path}") => return None,
+        // The feed of a model that may be called so.
+        ("get", "/v1/live/tickets") => return None,
+        ("get", "/v1/live/{model}") => "/v1/live/order",
         ("get", "/v1/projections/{name}") => "/v1/projections/daily_sales",
         ("get", "/v1/{model}") => "/v1/order",
         ("get", "/v1/{model}/{id_or_command}") => "/v1/order/{id}",
@@ -155,6 +158,7 @@ fn every_route_has_an_operation_and_every_operation_a_route() {
         !expected.contains(operation)
             && !models.models.contains_key(first)
             && !path.starts_with("/v1/projections/")
+            && !path.starts_with("/v1/live/")
     });
     assert!(operations.is_empty(), "nothing serves {operations:?}");
 }

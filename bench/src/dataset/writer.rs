@@ -92,7 +92,8 @@ pub(super) fn write(
     }
 }
 
-fn headers(made: &Made, type_name: &str, dataschema: &str) -> OwnedHeaders {
+/// The headers of its record.
+pub(crate) fn headers(made: &Made, type_name: &str, dataschema: &str) -> OwnedHeaders {
     let subject = made.aggregate.to_string();
     let all = [
         (header::SPECVERSION, "1.0"),

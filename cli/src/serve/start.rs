@@ -13,6 +13,7 @@ use writ_api::metrics::Handle as MetricsHandle;
 use writ_api::rate_limit::RateLimiter;
 use writ_api::{Api, Server};
 use writ_consumers::decider::Decider;
+use writ_consumers::live::Live;
 use writ_identity::directory::Directory;
 use writ_model::Models;
 use writ_producers::commands::{Answers, Commands};
@@ -175,6 +176,16 @@ impl Process {
         Ok(directory)
     }
 
+    /// What happens, for those who follow it.
+    fn start_live(&mut self, queries: &Queries, roles: &mut Roles) -> Result<Live, Error> {
+        let registry = Registry::new(&self.config.registry).map_err(invalid("schema registry's client"))?;
+        let readiness = self.part("live", "looking for the ends of the event topics");
+        let Config { live, kafka, .. } = &self.config;
+        let (live, feed) = Live::new(live, kafka, &registry, &self.models, queries, readiness);
+        roles.spawn("live feed", |stop| feed.run(stop));
+        Ok(live)
+    }
+
     fn start_api(
         mut self,
         server: Server,
@@ -202,6 +213,7 @@ impl Process {
         let limiter =
             RateLimiter::new(limits, &self.config.redis.url, prefix).map_err(invalid("rate limits"))?;
         let directory = self.start_directory(roles)?;
+        let live = self.start_live(&queries, roles)?;
         let watched = keys.clone();
         roles.spawn("key watch", |stop| async move {
             watched.watch(stop).await;
@@ -223,6 +235,7 @@ impl Process {
             history: queries.history(self.topics.clone()),
             positions: queries.positions(self.topics),
             queries,
+            live,
             limiter,
             mailer,
             position_wait: Duration::from_millis(self.config.postgres.position_wait_ms),

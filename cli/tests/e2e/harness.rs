@@ -1,15 +1,17 @@
 //! Starts servers, speaks to them, and takes them away again. [`world`] is what one application has to itself,
 //! [`server`] a running process of it, [`client`] the way to talk to it, [`kafka`] what stands in the topics, [`proxy`]
-//! a cable that can be pulled, [`mailbox`] a mail server, [`python`] a program of somebody else, [`people`] who sign in, [`tool`] a subcommand that runs to its end.
+//! a cable that can be pulled, [`mailbox`] a mail server, [`python`] and [`node`] programs of somebody else, [`people`] who sign in, [`socket`] the live one, [`tool`] a subcommand that runs to its end.
 
 pub(crate) mod client;
 pub(crate) mod kafka;
 pub(crate) mod mailbox;
 pub(crate) mod models;
+pub(crate) mod node;
 pub(crate) mod people;
 pub(crate) mod proxy;
 pub(crate) mod python;
 pub(crate) mod server;
+pub(crate) mod socket;
 pub(crate) mod tool;
 pub(crate) mod world;
 

@@ -2,7 +2,6 @@ use serde_json::{Value as Json, json};
 use writ_model::value::object_from_json;
 
 use super::*;
-use crate::access_token::Grant;
 use crate::models;
 
 const MINUTE: i64 = 60_000;
@@ -125,4 +124,23 @@ fn only_what_no_token_can_be_of_is_forgotten() {
     for session in &sessions[sessions.len() - sessions.len() / 6..] {
         assert_eq!(world.directory.check(&claims(Uuid::nil(), *session, 1)), Err(Void::Ended));
     }
+}
+
+#[test]
+fn who_listens_hears_what_became_void_and_nothing_else() {
+    let world = world();
+    let mut changes = world.directory.changes();
+    let [account, session, key] = [0; 3].map(|_| Uuid::now_v7());
+    world.happen(ACCOUNT, account, 2, "renamed", json!({ "name": "x" }), 0);
+    world.happen(SESSION, session, 2, "refreshed", json!({ "ended_by": null, "ended_at": null }), 0);
+    assert!(changes.try_recv().is_err(), "nobody loses anything by these");
+
+    world.happen(SESSION, session, 3, "ended", json!({ "ended_by": "owner" }), 0);
+    world.happen(ACCOUNT, account, 3, "disabled", json!({ "status": "disabled" }), 0);
+    world.happen(API_KEY, key, 2, "revoked", json!({}), 0);
+    world.role("staff", 1, "created", &["order.ship"]);
+    world.role("staff", 1, "created", &["order.ship"]);
+    let heard: Vec<Change> = std::iter::from_fn(|| changes.try_recv().ok()).collect();
+    let expected = [Change::Session(session), Change::Account(account), Change::Key(key), Change::Roles];
+    assert_eq!(heard, expected, "a repeat of a role's event changes nothing");
 }

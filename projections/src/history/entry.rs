@@ -64,7 +64,9 @@ impl Entry {
         let data: String = row.try_get(11)?;
         let kept: Json = serde_json::from_str(&data).map_err(|_| broken("data that is no JSON"))?;
         let subject = subject(&name);
-        let read = typed(subject.and_then(Subject::model), &type_name, &kept);
+        let model =
+            subject.and_then(Subject::model).ok_or_else(|| "there is no such model any more".to_owned());
+        let read = model.and_then(|model| typed(model, &type_name, &kept));
         let (data, unreadable, fields) = match (read, subject) {
             (Ok((event, fields)), Some(subject)) => {
                 (visible_data(event, &fields, subject), None, Some((event, fields)))
@@ -121,8 +123,8 @@ fn without_secrets(mut kept: Json, subject: &Subject<'_>) -> Json {
     kept
 }
 
-fn typed<'a>(model: Option<&'a Model>, type_name: &str, kept: &Json) -> Result<Typed<'a>, String> {
-    let model = model.ok_or("there is no such model any more")?;
+/// What a fold takes of an event that is kept like this. Errors: why today's declarations can't read it.
+pub(super) fn typed<'a>(model: &'a Model, type_name: &str, kept: &Json) -> Result<Typed<'a>, String> {
     let event = model
         .events
         .values()

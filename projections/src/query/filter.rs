@@ -211,9 +211,10 @@ fn condition(sql: &mut QueryBuilder<Postgres>, filter: &Filter) {
             sql.push(&target.sql).push(" LIKE ").push_bind(value());
             return;
         }
-        // The order of bytes knows the case of ASCII only.
+        // The order of bytes knows the case of ASCII only. This one knows all of Unicode's, each character for itself: the same
+        // on every server, and so in memory (`matching/pattern.rs`).
         Operator::Ilike => {
-            sql.push(&target.sql).push(" COLLATE \"default\" ILIKE ").push_bind(value());
+            sql.push(&target.sql).push(" COLLATE \"pg_c_utf8\" ILIKE ").push_bind(value());
             return;
         }
         Operator::Eq => "=",

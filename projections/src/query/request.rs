@@ -45,6 +45,8 @@ pub struct ListRequest<'a> {
     pub(super) shown: Shown,
     /// All rows are streamed in this form. `None`: a page.
     pub format: Option<Format>,
+    /// Those of [`RESERVED`] that were given.
+    pub(super) given: Vec<&'static str>,
     /// Of sort and filters: a cursor belongs to one query.
     pub(super) fingerprint: u64,
 }
@@ -67,6 +69,7 @@ impl<'a> ListRequest<'a> {
             count: false,
             shown: Shown::default(),
             format: None,
+            given: Vec::new(),
             fingerprint: 0,
         };
         let (mut after, mut seen): (Option<&str>, Vec<&str>) = (None, Vec::new());
@@ -90,6 +93,7 @@ impl<'a> ListRequest<'a> {
                 errors.push(fault(name, ("not_exportable", detail)));
             }
         }
+        request.given = RESERVED.into_iter().filter(|name| seen.contains(name)).collect();
         page::complete(&subject, &mut request.sort);
         request.fingerprint = request.fingerprint(&subject);
         if let Some(value) = after.filter(|_| errors.is_empty()) {
@@ -174,7 +178,7 @@ impl Shown {
     }
 }
 
-fn fault(name: &str, (code, detail): Problem) -> FieldError {
+pub(super) fn fault(name: &str, (code, detail): Problem) -> FieldError {
     FieldError {
         pointer: format!("/{}", clip(name).replace('~', "~0").replace('/', "~1")),
         code: code.to_owned(),

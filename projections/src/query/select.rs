@@ -24,19 +24,19 @@ pub struct Shown {
 }
 
 /// The fields that were asked for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Fields {
     /// In the order in which they were named.
     targets: Vec<Target>,
     /// The same as a tree: several parts of one object stand together.
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
 }
 
-#[derive(Debug, Clone)]
-struct Part {
-    name: String,
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Part {
+    pub(super) name: String,
     /// Empty: all of it.
-    inner: Vec<Part>,
+    pub(super) inner: Vec<Part>,
 }
 
 /// A reference whose row is shown too.

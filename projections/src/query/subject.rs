@@ -18,6 +18,11 @@ const FIXED: [(&str, Type); 4] = [
     ("updated_at", Type::Timestamp),
 ];
 
+/// Whether `name` means a column that every model's row has. Such a name never means a field.
+pub(super) fn is_fixed(name: &str) -> bool {
+    FIXED.iter().any(|(fixed, _)| *fixed == name)
+}
+
 /// What a query asks, of whom: the rows of a model, or those of an SQL projection, as one reader sees them. A field that is
 /// hidden from the reader isn't found here, so it is nowhere: not in filters, orders, searches, nor in what is shown.
 #[derive(Debug, Clone)]

@@ -20,7 +20,7 @@
 //!
 //! Step 3 does not hold for a transaction of isolation level `REPEATABLE READ` that has taken its snapshot before and
 //! reads the table for the first time after: PostgreSQL shows it the new table as it was when the snapshot was taken, half
-//! built. Writ has no such reader. Whoever makes one locks the table first (`LOCK TABLE … IN ACCESS SHARE MODE`).
+//! built. So such a reader locks the table first (`LOCK TABLE … IN ACCESS SHARE MODE`), as `query/snapshot.rs` does.
 //!
 //! Replacing never waits long: behind a reader that takes minutes all later readers would wait with it. The limit is
 //! [`LOCK_TIMEOUT`]; after it the transaction is rolled back, the build goes on, and it is tried again.

@@ -152,6 +152,8 @@ struct Header {
 #[derive(Debug)]
 pub(super) struct Claims {
     pub(super) subject: String,
+    /// From then on it is no good, leeway included.
+    pub(super) until: Timestamp,
     all: Json,
 }
 
@@ -212,10 +214,10 @@ pub(super) fn verify(options: &Options, keys: &[Key], token: &str, now: Timestam
     validation.validate_aud = false;
     let decoded = jsonwebtoken::decode::<Json>(token, &key.decoding, &validation);
     let all = decoded.map_err(|_| Error::Signature)?.claims;
-    check_claims(options, &all, now)?;
+    let until = check_claims(options, &all, now)?;
     let subject = all["sub"].as_str().filter(|subject| (1..=MAX_SUBJECT).contains(&subject.chars().count()));
     let subject = subject.ok_or(Error::Claim { name: "sub" })?.to_owned();
-    Ok(Claims { subject, all })
+    Ok(Claims { subject, until, all })
 }
 
 /// Many issuers name no type, or only `JWT`; but what says that it is something else is something else.
@@ -224,7 +226,7 @@ fn is_access_token(typ: &str) -> bool {
     ["jwt", "at+jwt"].contains(&short.strip_prefix("application/").unwrap_or(&short))
 }
 
-fn check_claims(options: &Options, all: &Json, now: Timestamp) -> Result<(), Error> {
+fn check_claims(options: &Options, all: &Json, now: Timestamp) -> Result<Timestamp, Error> {
     if all["iss"].as_str() != Some(options.issuer.as_str()) {
         return Err(Error::Issuer);
     }
@@ -246,7 +248,8 @@ fn check_claims(options: &Options, all: &Json, now: Timestamp) -> Result<(), Err
     }
     let leeway = i64::from(options.leeway_seconds) * 1000;
     let expires = time(all, "exp")?.ok_or(Error::Claim { name: "exp" })?;
-    if now.0 >= expires.0.saturating_add(leeway) {
+    let until = Timestamp(expires.0.saturating_add(leeway));
+    if now >= until {
         return Err(Error::Expired { at: expires });
     }
     for name in ["nbf", "iat"] {
@@ -255,7 +258,7 @@ fn check_claims(options: &Options, all: &Json, now: Timestamp) -> Result<(), Err
             _ => {}
         }
     }
-    Ok(())
+    Ok(until)
 }
 
 /// A NumericDate (RFC 7519, section 2), which may have a fraction.

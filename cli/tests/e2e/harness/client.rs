@@ -25,6 +25,11 @@ impl Client {
         &self.base
     }
 
+    /// What it sends to say who it is.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     /// The same, with an access token or API key in every request.
     pub(crate) fn with_token(&self, token: &str) -> Client {
         Client { token: Some(token.to_owned()), ..self.clone() }

@@ -41,6 +41,11 @@ impl Proxy {
         url.to_string()
     }
 
+    /// From the next [`Self::open`] on it leads to `target`, such as a server that was started again.
+    pub(crate) fn leads_to(&mut self, target: &str) {
+        target.clone_into(&mut self.target);
+    }
+
     /// Lets connections through.
     pub(crate) async fn open(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();

@@ -148,3 +148,12 @@ pub(crate) fn registry_url() -> String {
 pub(crate) fn postgres_url() -> String {
     address("WRIT_POSTGRES_URL")
 }
+
+/// What gives a server the Redis of the stack, and the patience that a busy machine needs.
+pub(crate) fn with_redis(url: &str) -> [(&str, &str); 2] {
+    [("WRIT_REDIS_URL", url), ("WRIT_HTTP_LIMITS_REDIS_TIMEOUT_MS", "10000")]
+}
+
+pub(crate) fn redis_url() -> String {
+    address("WRIT_REDIS_URL")
+}

@@ -12,9 +12,9 @@ use writ_identity::access_token::{AccessTokens, Grant};
 use writ_identity::keys::{Key, KeyRing};
 use writ_model::Timestamp;
 
-use super::guarded;
+use super::PARCEL;
 use crate::harness::people::{Guarded, Person};
-use crate::harness::{Client, client, unique};
+use crate::harness::{Client, client, unique, world};
 
 /// Whom a row has statuses for, in the order of its columns.
 const CALLERS: [&str; 6] = ["anonymous", "other", "owner", "staff", "administrator", "key"];
@@ -219,12 +219,18 @@ const MATRIX: &[Row] = &[
     ("GET", "/v1/events", "/v1/events", "", [200; 6], 401),
     ("GET", "/v1/projections", "/v1/projections", "", [200; 6], 401),
     ("GET", "/v1/projections/{name}", "/v1/projections/none", "", [404; 6], 401),
+    // Live updates. Without a handshake there is no socket; a poll shows what a list shows.
+    ("GET", "/v1/live", "/v1/live", "", [400; 6], 401),
+    ("POST", "/v1/live/tickets", "/v1/live/tickets", "", [401, 200, 200, 200, 200, 200], 401),
+    ("GET", "/v1/live/tickets", "/v1/live/tickets", "", [404; 6], 401),
+    ("GET", "/v1/live/{model}", "/v1/live/parcel?wait=0", "", [200; 6], 401),
     // Pages are for everyone.
     ("GET", "/", "/", "", [200; 6], 200),
     ("GET", "/docs", "/docs", "", [200; 6], 200),
     ("GET", "/docs/", "/docs/", "", [200; 6], 200),
     ("GET", "/docs/{*path}", "/docs/swagger-ui.css", "", [200; 6], 200),
     ("GET", "/openapi.json", "/openapi.json", "", [200; 6], 200),
+    ("GET", "/asyncapi.json", "/asyncapi.json", "", [200; 6], 200),
     ("GET", "/.well-known/jwks.json", "/.well-known/jwks.json", "", [200; 6], 200),
     ("GET", "/healthz", "/healthz", "", [200; 6], 200),
     ("GET", "/readyz", "/readyz", "", [200; 6], 200),
@@ -262,7 +268,9 @@ type Differences = BTreeMap<String, (u16, u16)>;
 
 #[tokio::test]
 async fn every_caller_gets_what_the_matrix_says() {
-    let guarded = guarded().await;
+    // Redis keeps tickets.
+    let redis = world::redis_url();
+    let guarded = Guarded::start_with(&[("parcel.yaml", PARCEL)], &world::with_redis(&redis)).await;
     let [other, owner, staff] =
         [guarded.person(&[]).await, guarded.person(&[]).await, guarded.person(&["staff"]).await];
     let bad = Bad::of(&guarded, &owner).await;

@@ -194,7 +194,7 @@ fn what_is_no_token_is_refused_before_anything_else() {
 #[test]
 fn texts_are_found_by_a_pointer() {
     let all = json!({ "a": { "b": ["x y", 7, "z"] }, "scope": "x  y", "https://e.example/r": ["q"], "n": 1 });
-    let claims = Claims { subject: "s".into(), all };
+    let claims = Claims { subject: "s".into(), until: NOW, all };
     let cases: [(&str, &[&str]); 7] = [
         ("/a/b", &["x y", "z"]),
         ("/scope", &["x", "y"]),

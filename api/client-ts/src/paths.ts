@@ -1,0 +1,111 @@
+// What the types that openapi-typescript makes of a server's `/openapi.json` say of models, rows, events and commands. `P` is its
+// `paths`; `unknown` stands for no such types, and then everything is a text or a record.
+
+import type { Answer, CommandOptions } from './commands.js';
+import type { AnyEvent, AnyRow } from './events.js';
+
+type Json<Response> = Response extends { content: { 'application/json': infer Body } } ? Body : never;
+type Responses<Operation> = Operation extends { responses: infer All } ? All : never;
+type Get<P, K extends keyof P> = P[K] extends { get: infer Operation } ? Operation : never;
+type Post<P, K extends keyof P> = P[K] extends { post: infer Operation }
+  ? Operation extends object
+    ? Operation
+    : never
+  : never;
+type Ok<Operation> =
+  Responses<Operation> extends infer All
+    ? { [Status in keyof All]: Status extends 200 | 201 ? Json<All[Status]> : never }[keyof All]
+    : never;
+type List<P, K extends keyof P> = Ok<Get<P, K>> extends { items: (infer Row)[] } ? Row : never;
+
+/** The names of the models. */
+export type ModelName<P> = unknown extends P
+  ? string
+  : {
+      [K in keyof P]: K extends `/v1/${infer Name}`
+        ? Name extends `${string}/${string}`
+          ? never
+          : [List<P, K>] extends [never]
+            ? never
+            : List<P, K> extends { id: string; version: number; state: object }
+              ? Name
+              : never
+        : never;
+    }[keyof P];
+
+type ListPath<P, M extends string> = `/v1/${M}` & keyof P;
+
+/** A row of a model, as lists show it. */
+export type RowOf<P, M extends string> = unknown extends P
+  ? AnyRow
+  : Omit<List<P, ListPath<P, M>>, 'expanded'> & { id: string };
+
+type Creating<P, M extends string> = {
+  [K in keyof P as K extends `/v1/${M}/${infer Command}`
+    ? Command extends `${string}/${string}` | '{id}'
+      ? never
+      : Command
+    : never]: Post<P, K>;
+};
+type Changing<P, M extends string> = {
+  [K in keyof P as K extends `/v1/${M}/{id}/${infer Command}`
+    ? [Post<P, K>] extends [never]
+      ? never
+      : Command
+    : never]: Post<P, K>;
+};
+type Operations<P, M extends string> = Creating<P, M> & Changing<P, M>;
+
+/** The commands of a model. */
+export type CommandName<P, M extends string> = unknown extends P ? string : keyof Operations<P, M> & string;
+
+type Operation<P, M extends string, C extends string> = C extends keyof Operations<P, M> ? Operations<P, M>[C] : never;
+
+type Input<O> = O extends { requestBody?: infer Body } ? Json<NonNullable<Body>> : never;
+
+/** What a command takes. */
+export type CommandOptionsOf<P, M extends string, C extends string> = unknown extends P
+  ? CommandOptions
+  : Omit<CommandOptions, 'id' | 'input'> &
+      (C extends keyof Changing<P, M> ? { id: string } : { id?: never }) &
+      (Partial<Record<never, never>> extends Input<Operation<P, M, C>>
+        ? { input?: Input<Operation<P, M, C>> }
+        : { input: Input<Operation<P, M, C>> });
+
+/** What a command answers. */
+export type AnswerOf<P, M extends string, C extends string> = Answer<
+  unknown extends P
+    ? { id: string; version: number; state: AnyRow['state'] | null; events: AnyEvent[] }
+    : Ok<Operation<P, M, C>>
+>;
+
+type Emitted<P, M extends string> = {
+  [C in keyof Operations<P, M>]: Ok<Operations<P, M>[C]> extends { events: (infer Event)[] } ? Event : never;
+}[keyof Operations<P, M>];
+
+/** The events of a model, told apart by `type`; any, where only the server sends its commands. */
+export type EventOf<P, M extends string> = unknown extends P
+  ? AnyEvent
+  : [Emitted<P, M>] extends [never]
+    ? AnyEvent
+    : Emitted<P, M>;
+
+/** Parameters of a list that are no filters, or can't be followed. */
+type NoFilter = 'sort' | 'limit' | 'after' | 'count' | 'fields' | 'format' | 'q' | 'expand';
+type Operator = 'eq' | 'ne' | 'lt' | 'lte' | 'gt' | 'gte' | 'in' | 'like' | 'ilike' | 'is_null';
+type Value = string | number | boolean;
+type Query<P, M extends string> =
+  Get<P, ListPath<P, M>> extends { parameters: { query?: infer Q } } ? NonNullable<Q> : never;
+type Filterable<P, M extends string> = Exclude<keyof Query<P, M> & string, NoFilter>;
+
+/** The filters of a model's list: `{ status: 'paid', 'total[gte]': '100' }`. */
+export type FilterOf<P, M extends string> = unknown extends P
+  ? Record<string, Value>
+  : { [K in Filterable<P, M> | `${Exclude<Filterable<P, M>, `${string}]`>}[${Operator}]`]?: Value };
+
+/** The fields of a model. */
+export type FieldOf<P, M extends string> = unknown extends P
+  ? string
+  : RowOf<P, M> extends { state: infer State }
+    ? keyof NonNullable<State> & string
+    : never;

@@ -1,0 +1,23 @@
+//! Names of the live feed's metrics, declared once.
+
+/// Gauge: subscriptions that are served, by `model`.
+pub const SUBSCRIPTIONS: &str = "writ_live_subscriptions";
+/// Gauge: views that these share, by `model`.
+pub const VIEWS: &str = "writ_live_views";
+/// Events that were matched against the views, by `model`.
+pub const CHANGES: &str = "writ_live_changes_total";
+/// Events that nobody gets, by `model` and `reason`: `undecodable`; `unknown` (the state before it can't be known); `repeated`
+/// (a version that was there already).
+pub const PASSED_OVER: &str = "writ_live_passed_over_total";
+/// Frames put into queues of subscriptions, by `model`.
+pub const DELIVERIES: &str = "writ_live_deliveries_total";
+/// Subscriptions that ended because their queue was full, or because they took nothing of a replay, by `model`.
+pub const LAGGED: &str = "writ_live_lagged_total";
+/// Stretches of event topics that were read again for a subscription, by `model`.
+pub const REPLAYS: &str = "writ_live_replays_total";
+/// Snapshots that were read for subscriptions, by `model`.
+pub const SNAPSHOTS: &str = "writ_live_snapshots_total";
+/// States that were not in memory and had to be read from PostgreSQL, by `model`.
+pub const STATES_READ: &str = "writ_live_states_read_total";
+/// Seconds from an event's time of writing in Kafka to its delivery to the queues.
+pub const DELAY_SECONDS: &str = "writ_live_delay_seconds";
