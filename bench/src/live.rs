@@ -267,6 +267,7 @@ impl Run {
     /// The same, beside what is open. In microseconds.
     async fn cost(&mut self, seconds: u64) -> Result<f64> {
         const PER_SECOND: u32 = 500;
+        self.writer.forget();
         let customer = [Uuid::new_v4()];
         let sockets = self.open(vec![of_customer(customer[0])]).await?;
         let time = Duration::from_secs(seconds);
@@ -284,6 +285,7 @@ impl Run {
 
     /// From a commit to the last of many arrivals, in microseconds.
     async fn fan_outs(&mut self, count: usize) -> Result<Histogram<u64>> {
+        self.writer.forget();
         let customer = [Uuid::new_v4()];
         let sockets = self.open((0..count).map(|_| of_customer(customer[0])).collect()).await?;
         let mut histogram = Histogram::new(3)?;

@@ -51,6 +51,13 @@ impl Writer {
         Ok(Writer { inner: Some(Inner { producer, order, topic, schemas, open, placed: 0 }) })
     }
 
+    /// Leaves the orders of earlier customers as they are.
+    pub(super) fn forget(&mut self) {
+        if let Some(inner) = &mut self.inner {
+            inner.open.clear();
+        }
+    }
+
     /// Writes so many events of these customers' orders in one transaction.
     pub(super) async fn write(&mut self, customers: &[Uuid], count: usize) -> Result<Committed> {
         let mut inner = self.inner.take().context("an earlier transaction has failed")?;
