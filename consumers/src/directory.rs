@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,8 @@ use writ_producers::envelope::{header, unframe};
 use writ_producers::kafka::{Options, REQUEST_TIMEOUT, is_lost_connection};
 use writ_producers::registry::{self, Registry};
 use writ_producers::topics::Topics;
+
+use crate::header::text;
 
 /// How often the reader looks whether it must end.
 const TICK: Duration = Duration::from_millis(100);
@@ -222,9 +224,4 @@ impl Known {
             at: text(record, header::TIME)?.parse().ok()?,
         })
     }
-}
-
-fn text<'r>(record: &'r BorrowedMessage<'_>, name: &str) -> Option<&'r str> {
-    let header = record.headers()?.iter().find(|header| header.key == name)?;
-    std::str::from_utf8(header.value?).ok()
 }

@@ -10,6 +10,7 @@ pub mod dead_letters;
 pub mod decider;
 pub mod directory;
 pub mod group;
+mod header;
 pub mod live;
 pub mod metrics;
 pub mod repartition;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::Message;
-use rdkafka::message::{Headers, OwnedMessage};
+use rdkafka::message::OwnedMessage;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use writ_model::{Event, Model, Object, Timestamp};
@@ -12,6 +12,7 @@ use writ_producers::envelope::{header, unframe};
 use writ_producers::registry::{self, Registry};
 
 use super::metrics;
+use crate::header::text;
 
 /// Pause while the registry is away.
 const RETRY: Duration = Duration::from_millis(500);
@@ -128,9 +129,4 @@ enum Failed {
 /// The aggregate of a record. `None`: it is no event.
 pub(super) fn key(record: &impl Message) -> Option<Uuid> {
     std::str::from_utf8(record.key()?).ok()?.parse().ok()
-}
-
-fn text<'r>(record: &'r OwnedMessage, name: &str) -> Option<&'r str> {
-    let header = record.headers()?.iter().find(|header| header.key == name)?;
-    std::str::from_utf8(header.value?).ok()
 }
