@@ -122,7 +122,7 @@ async fn a_resume_brings_what_was_missed_and_nothing_twice() {
         }
     }
     // One order only, with a filter that its last event leaves.
-    for feed in [&large, &small, &fresh] {
+    for (paid, feed) in [(4, &large), (6, &small), (8, &fresh)] {
         let mut one = wanted(everything(), &[("status[ne]", "shipped")]);
         one.id = Some(ids[3]);
         let mut follower = feed.follow(one, From::Resume(places[0].clone())).await;
@@ -131,7 +131,13 @@ async fn a_resume_brings_what_was_missed_and_nothing_twice() {
         assert_eq!(kinds[..3], [Kind::Enter, Kind::Change, Kind::Leave]);
         // And it goes on.
         world.update(ids[3], json!({ "status": "paid" })).await;
-        follower.any_change().await;
+        // What the feed before this one has had may come behind `Ready`, if this one was behind.
+        loop {
+            let frame = follower.any_change().await;
+            if stage::version(&frame) == (ids[3], paid) {
+                break;
+            }
+        }
         world.update(ids[3], json!({ "status": "shipped" })).await;
         follower.left(ids[3]).await;
     }
