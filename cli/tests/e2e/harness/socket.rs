@@ -92,8 +92,10 @@ impl Socket {
         // For all of it: the server's pings are no message.
         let limit = tokio::time::Instant::now() + LIMIT;
         loop {
-            let next = tokio::time::timeout_at(limit, self.stream.next()).await;
-            match next.expect("a message comes in time") {
+            let Ok(next) = tokio::time::timeout_at(limit, self.stream.next()).await else {
+                panic!("no message comes; unread: {:?}", self.waiting);
+            };
+            match next {
                 Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
                 Some(Ok(Message::Close(frame))) => {
                     let code = frame.map_or(1005, |frame| frame.code.into());

@@ -192,6 +192,9 @@ async fn a_poll_waits_and_answers_with_what_happened() {
     let told = waits.await.unwrap().expect(200);
     assert_eq!(told.body["changes"][0]["event"]["data"]["amount"], 3);
 
+    // A snapshot has what the projector has.
+    let position = told.body["changes"][0]["position"].as_str().unwrap();
+    client.get_at(&format!("/v1/purse/{id}"), position).await.expect(200);
     let rows = client.get(&poll("snapshot", "0")).await.expect(200);
     assert_eq!(rows.body["snapshot"].as_array().unwrap().len(), 1, "{}", rows.text);
     for (name, value, kind) in [
