@@ -15,6 +15,7 @@ mod count;
 mod cursor;
 mod export;
 mod filter;
+mod identity;
 mod matching;
 mod page;
 pub(crate) mod permitted;
