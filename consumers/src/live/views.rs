@@ -54,8 +54,8 @@ impl View {
 
     /// The only aggregate that can match, if there is one.
     pub(super) fn only(&self) -> Option<Uuid> {
-        match self.place {
-            Place::Id(id) => Some(id),
+        match &self.place {
+            Place::Ids(ids) if ids.len() == 1 => ids.first().copied(),
             _ => None,
         }
     }
