@@ -1,11 +1,14 @@
 //! A subscription, pulled by whoever serves it.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::catch_up::{CatchUp, Step};
@@ -29,6 +32,7 @@ pub struct Subscription {
     /// Everything below was handed out.
     at: Option<Resume>,
     quiet_until: Instant,
+    timer: Timer,
 }
 
 #[derive(Debug)]
@@ -81,7 +85,13 @@ impl Subscription {
             },
             from => followed.catch_up(from),
         };
-        Subscription { stage, followed: Some(Box::new(followed)), at: None, quiet_until }
+        Subscription {
+            stage,
+            followed: Some(Box::new(followed)),
+            at: None,
+            quiet_until,
+            timer: Timer::default(),
+        }
     }
 
     /// If rules depend on the time: the view as it is now.
@@ -91,7 +101,8 @@ impl Subscription {
     }
 
     fn failed(error: Error) -> Subscription {
-        Subscription { stage: Stage::Failed(error), followed: None, at: None, quiet_until: Instant::now() }
+        let (quiet_until, timer) = (Instant::now(), Timer::default());
+        Subscription { stage: Stage::Failed(error), followed: None, at: None, quiet_until, timer }
     }
 
     /// What comes next, as soon as there is something. `None`: it is over; also after [`Item::Lagged`] and [`Item::Failed`], and when
@@ -137,10 +148,15 @@ impl Subscription {
             Stage::Live(member) => {
                 let recheck = self.followed.as_ref().and_then(|one| one.view.as_ref()).map(|(_, at)| *at);
                 let until = recheck.map_or(self.quiet_until, |at| at.min(self.quiet_until));
-                match timeout_at(until, member.queue.recv()).await {
-                    Ok(Some(frame)) => Some(Some(Item::Change(own(self.at.as_ref(), frame)))),
-                    Ok(None) => self.closed(),
-                    Err(_) => self.quiet(),
+                let timer = &mut self.timer;
+                let next = poll_fn(|cx| match member.queue.poll_recv(cx) {
+                    Poll::Ready(next) => Poll::Ready(Some(next)),
+                    Poll::Pending => timer.poll(until, cx).map(|()| None),
+                });
+                match next.await {
+                    Some(Some(frame)) => Some(Some(Item::Change(own(self.at.as_ref(), frame)))),
+                    Some(None) => self.closed(),
+                    None => self.quiet(),
                 }
             }
             Stage::Begun(_) | Stage::Failed(_) | Stage::Ended => None,
@@ -228,6 +244,27 @@ impl Subscription {
         }
         self.quiet_until = Instant::now() + PROGRESS;
         item
+    }
+}
+
+/// The time that a subscription waits for. It outlives each wait, as a subscription is asked again and again, by calls that are dropped: what would
+/// end with such a call could wake nobody. A time that moves on costs nothing until it would have come.
+#[derive(Debug, Default)]
+struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if sleep.deadline() > until {
+            sleep.as_mut().reset(until);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() == until {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(until);
+        }
     }
 }
 

@@ -119,6 +119,32 @@ async fn nothing_is_lost_with_a_call_that_is_dropped() {
     }
 }
 
+/// A socket polls each of its subscriptions by a call that it drops: what is due must wake it all the same.
+#[tokio::test(start_paused = true)]
+async fn who_asks_by_calls_that_are_dropped_is_woken_when_it_is_time() {
+    let mut alone = Alone::new();
+    alone.begin();
+    let mut one = alone.follow(wanted(staff(), Some(id(0)), &[]));
+    assert!(matches!(one.next().await, Some(Item::Started { .. })));
+    let mut before = Instant::now();
+    for number in 1..4 {
+        alone.publish(number, 1);
+        let next = std::future::poll_fn(|cx| std::pin::pin!(one.next()).poll(cx));
+        let item = tokio::time::timeout(Duration::from_secs(3600), next).await.expect("it is woken");
+        assert!(matches!(item, Some(Item::Progress { .. })), "{item:?}");
+        assert_eq!(before.elapsed(), Duration::from_secs(30));
+        before = Instant::now();
+    }
+    // What comes puts it off.
+    tokio::time::advance(Duration::from_secs(20)).await;
+    alone.publish(0, 1);
+    assert_eq!(kind(&mut one).await, Kind::Enter);
+    alone.publish(1, 2);
+    let next = std::future::poll_fn(|cx| std::pin::pin!(one.next()).poll(cx));
+    assert!(matches!(next.await, Some(Item::Progress { .. })));
+    assert_eq!(before.elapsed(), Duration::from_secs(50));
+}
+
 #[tokio::test(start_paused = true)]
 async fn rules_that_name_the_time_are_worked_out_again() {
     let alone = Alone::new();
