@@ -19,12 +19,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 use writ_model::Model;
 
 use super::change::{Change, Placed};
 use super::frame;
 use super::metrics;
+use super::queue::Receiver;
 use super::resume::{Place, Resume, merge, reaches};
 use super::ring::{Capacity, Ring};
 use super::views::{View, Views};
@@ -71,7 +71,7 @@ pub(super) enum Joined {
 pub(super) struct Member {
     hub: Shared,
     id: u64,
-    pub(super) queue: mpsc::Receiver<frame::Shared>,
+    pub(super) queue: Receiver<frame::Shared>,
     /// What is below is delivered once the changes that came with it are.
     pub(super) at: Resume,
     topic: u64,

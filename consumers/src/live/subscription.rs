@@ -7,13 +7,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::catch_up::{CatchUp, Step};
 use super::frame;
 use super::hub::{Closed, Hub, Interest, Joined, Member};
+use super::queue::Nothing;
 use super::resume::Resume;
 use super::views::View;
 use super::{Error, From, Item, OfModel, Reason, Shared, Wanted};
@@ -199,8 +199,8 @@ impl Subscription {
         let feed = member.feed();
         match member.queue.try_recv() {
             Ok(frame) => Some(Some(Item::Change(own(self.at.as_ref(), frame)))),
-            Err(TryRecvError::Disconnected) => self.closed(),
-            Err(TryRecvError::Empty) => {
+            Err(Nothing::Closed) => self.closed(),
+            Err(Nothing::Empty) => {
                 self.quiet_until = now + PROGRESS;
                 let at = self.at.as_ref().filter(|at| !at.reaches(&feed))?;
                 Some(Some(Item::Progress { resume: at.merged(&feed) }))

@@ -5,8 +5,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use uuid::Uuid;
 use writ_model::{FieldError, Model, State};
 use writ_projections::query::{ListRequest, Matching};
@@ -14,6 +12,7 @@ use writ_projections::query::{ListRequest, Matching};
 use super::change::{Change, Placed};
 use super::frame::{self, Frame, Kind};
 use super::index::{Index, Place};
+use super::queue::{Receiver, Refused, Sender, queue};
 
 /// What is asked, and what of it may be seen.
 #[derive(Debug, PartialEq)]
@@ -80,7 +79,7 @@ impl View {
 /// A subscription as the feed knows it.
 #[derive(Debug)]
 struct Subscriber {
-    queue: mpsc::Sender<frame::Shared>,
+    queue: Sender<frame::Shared>,
     /// What is below these offsets it has already, from a snapshot or another process that was further than this feed. `None`:
     /// the feed has passed them all.
     floor: Option<Box<[i64]>>,
@@ -115,10 +114,10 @@ impl Views {
     pub(super) fn join(
         &mut self,
         view: &Arc<View>,
-        queue: usize,
+        most: usize,
         floor: Option<Box<[i64]>>,
-    ) -> (u64, mpsc::Receiver<frame::Shared>) {
-        let (sender, receiver) = mpsc::channel(queue.max(1));
+    ) -> (u64, Receiver<frame::Shared>) {
+        let (sender, receiver) = queue(most);
         self.last += 1;
         self.add(self.last, view, Subscriber { queue: sender, floor });
         (self.last, receiver)
@@ -143,7 +142,7 @@ impl Views {
             self.slots.len() - 1
         });
         self.index.insert(&view.place, slot);
-        self.slots[slot] = Some(Slot { view: view.clone(), subscribers: IndexMap::new() });
+        self.slots[slot] = Some(Slot { view: view.clone(), subscribers: IndexMap::with_capacity(1) });
         slot
     }
 
@@ -193,11 +192,11 @@ impl Views {
                 }
                 match subscriber.queue.try_send(frame.clone()) {
                     Ok(()) => delivered.frames += 1,
-                    Err(TrySendError::Full(_)) => {
+                    Err(Refused::Full) => {
                         delivered.lagged += 1;
                         gone.push(*id);
                     }
-                    Err(TrySendError::Closed(_)) => gone.push(*id),
+                    Err(Refused::Closed) => gone.push(*id),
                 }
             }
         }
