@@ -139,7 +139,7 @@ async fn a_state_matches_where_postgresql_finds_its_row() {
             for (id, state) in &matches {
                 let is_found = match matching.keys() {
                     None => true,
-                    Some(Keyed::Ids(wanted)) => wanted.contains(&id),
+                    Some(Keyed::Ids(wanted)) => wanted.contains(id),
                     Some(Keyed::Field(name, values)) => {
                         let text = state.fields[name].to_text();
                         values.iter().any(|value| value.to_text() == text)
