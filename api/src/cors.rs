@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
 
 use crate::headers::{
-    IDEMPOTENCY_KEY, RATE_LIMIT, RATE_LIMIT_POLICY, TRACEPARENT, WRIT_POSITION, WRIT_PROJECTED, X_REQUEST_ID,
+    IDEMPOTENCY_KEY, LAST_EVENT_ID, RATE_LIMIT, RATE_LIMIT_POLICY, TRACEPARENT, WRIT_POSITION,
+    WRIT_PROJECTED, X_REQUEST_ID,
 };
 
 /// How long a browser may remember what a preflight said.
@@ -20,13 +21,14 @@ const MAX_AGE: Duration = Duration::from_secs(600);
 const METHODS: [Method; 6] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 /// What a page may send beside what browsers let every page send.
-const SENT: [HeaderName; 9] = [
+const SENT: [HeaderName; 10] = [
     ACCEPT,
     AUTHORIZATION,
     CONTENT_TYPE,
     IDEMPOTENCY_KEY,
     IF_MATCH,
     IF_NONE_MATCH,
+    LAST_EVENT_ID,
     TRACEPARENT,
     WRIT_POSITION,
     X_REQUEST_ID,

@@ -19,6 +19,8 @@ pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent"
 /// Request: what a browser says about the page that sends.
 pub(crate) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// Request: where a client that lost its event stream goes on.
+pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Request: whom a proxy was called by, a list that each proxy appends to.
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Response: the limits of the client (draft-ietf-httpapi-ratelimit-headers-10).

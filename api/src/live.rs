@@ -35,12 +35,16 @@ use writ_consumers::live as feed;
 pub use options::Options;
 
 use crate::metrics::LIVE_MESSAGES_TOTAL;
+use crate::rate_limit::RateLimiter;
+use crate::redis_link::RedisLink;
 use open::Open;
 
 /// What all that is open has in common.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     pub(crate) open: Open,
+    /// Keeps the tickets.
+    redis: RedisLink,
     tracker: TaskTracker,
     /// The time to stop is over.
     cut: CancellationToken,
@@ -51,9 +55,10 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    pub(crate) fn new(options: &crate::Options) -> Sockets {
+    pub(crate) fn new(options: &crate::Options, limiter: &RateLimiter) -> Sockets {
         Sockets {
             open: Open::new(options),
+            redis: limiter.another_link(options.live.redis_timeout(), tickets::heard),
             tracker: TaskTracker::new(),
             cut: CancellationToken::new(),
             sent: metrics::counter!(LIVE_MESSAGES_TOTAL, "direction" => "out"),

@@ -74,6 +74,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(LIVE_OPEN, "Open sockets, event streams and polls.");
     describe_counter!(LIVE_MESSAGES_TOTAL, "Messages of sockets and event streams.");
     describe_counter!(LIVE_CLOSES_TOTAL, "Sockets that have ended, by code.");
+    writ_consumers::live::metrics::describe();
     metrics::gauge!(RATE_LIMIT_LOCAL).set(0.0);
     Ok(handle)
 }

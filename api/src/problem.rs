@@ -122,6 +122,8 @@ kinds! {
     IdempotencyKeyReused = UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The idempotency key belongs to another request";
     /// The client has sent too many requests; try again after `Retry-After`.
     RateLimited = TOO_MANY_REQUESTS, "rate-limited", "Too many requests";
+    /// The socket has as many subscriptions as it may; end one first.
+    TooManySubscriptions = TOO_MANY_REQUESTS, "too-many-subscriptions", "There are too many subscriptions";
     /// The server has a fault; its log has the cause under the request id.
     Internal = INTERNAL_SERVER_ERROR, "internal", "The server has a fault";
     /// Too many requests are under way; try again after `Retry-After`.

@@ -7,8 +7,6 @@ use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, FromRedisValue, RedisError, ScriptInvocation};
 
-use crate::metrics::RATE_LIMIT_LOCAL;
-
 /// Time between two attempts while Redis is away.
 const REST: Duration = Duration::from_secs(1);
 /// Longest wait for a connection.
@@ -19,9 +17,13 @@ const CONNECT: Duration = Duration::from_secs(1);
 #[error("Redis doesn't answer")]
 pub(crate) struct Away;
 
+/// Hears that Redis doesn't answer any more, and why; or, with `None`, that it answers again.
+pub(crate) type Heard = fn(Option<&str>);
+
 pub(crate) struct RedisLink {
     manager: ConnectionManager,
     timeout: Duration,
+    heard: Heard,
     /// When Redis may be tried next. `None`: it answers.
     next_attempt: Mutex<Option<Instant>>,
 }
@@ -33,15 +35,15 @@ impl std::fmt::Debug for RedisLink {
 }
 
 impl RedisLink {
-    /// Connects with the first call. `timeout` is the limit of each call.
-    pub(crate) fn new(url: &str, timeout: Duration) -> Result<RedisLink, RedisError> {
+    /// Connects with the first call. `timeout` is the limit of each call. `heard` is called when Redis goes and when it comes.
+    pub(crate) fn new(url: &str, timeout: Duration, heard: Heard) -> Result<RedisLink, RedisError> {
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(1)
             .set_connection_timeout(Some(CONNECT))
             // Each call has its own.
             .set_response_timeout(None);
         let manager = ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?;
-        Ok(RedisLink { manager, timeout, next_attempt: Mutex::new(None) })
+        Ok(RedisLink { manager, timeout, heard, next_attempt: Mutex::new(None) })
     }
 
     /// Runs a script: one round trip, by its hash.
@@ -75,15 +77,13 @@ impl RedisLink {
 
     fn answered(&self) {
         if self.next_attempt.lock().take().is_some() {
-            metrics::gauge!(RATE_LIMIT_LOCAL).set(0.0);
-            tracing::info!("Redis answers again; rate limits count for all instances together");
+            (self.heard)(None);
         }
     }
 
     fn failed(&self, reason: &str) {
         if self.next_attempt.lock().replace(Instant::now() + REST).is_none() {
-            metrics::gauge!(RATE_LIMIT_LOCAL).set(1.0);
-            tracing::warn!(error = reason, "Redis can't be asked; rate limits count in this process only");
+            (self.heard)(Some(reason));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 /// Bytes in and out.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -20,9 +20,8 @@ pub(crate) struct Timed<S> {
     /// The limit for the first bytes and how many are still to come. `None`: they are there.
     first: Option<(Pin<Box<Sleep>>, usize)>,
     write_limit: Duration,
-    /// When the other side must have taken something. Running only while it `blocks`.
-    write_deadline: Pin<Box<Sleep>>,
-    blocks: bool,
+    /// When the other side must have taken something. `None`: nothing waits to be sent.
+    write_deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: Stream> Timed<S> {
@@ -33,22 +32,19 @@ impl<S: Stream> Timed<S> {
             inner,
             first: Some((Box::pin(tokio::time::sleep(read_limit)), first)),
             write_limit,
-            write_deadline: Box::pin(tokio::time::sleep(write_limit)),
-            blocks: false,
+            write_deadline: None,
         }
     }
 
     /// What comes of an attempt to send.
     fn sent<T>(&mut self, attempt: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if attempt.is_ready() {
-            self.blocks = false;
+            self.write_deadline = None;
             return attempt;
         }
-        if !self.blocks {
-            self.blocks = true;
-            self.write_deadline.as_mut().reset(Instant::now() + self.write_limit);
-        }
-        ready!(self.write_deadline.as_mut().poll(cx));
+        let limit = self.write_limit;
+        let deadline = self.write_deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        ready!(deadline.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client doesn't take its answer")))
     }
 }

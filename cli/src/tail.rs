@@ -49,7 +49,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "PLACE", default_value = message::NOW)]
     from: String,
     /// The server.
-    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    #[arg(long, env = "WRIT_URL", default_value = "http://127.0.0.1:8080")]
     url: String,
     /// An API key or access token. Others on this machine can see it while this runs: the variable WRIT_TOKEN and --token-file are
     /// better. An empty one: don't sign in.

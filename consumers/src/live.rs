@@ -39,6 +39,7 @@ mod frame;
 mod hub;
 mod index;
 pub mod metrics;
+mod queue;
 mod replay;
 mod resume;
 mod ring;

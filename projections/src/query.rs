@@ -15,6 +15,7 @@ mod count;
 mod cursor;
 mod export;
 mod filter;
+mod identity;
 mod matching;
 mod page;
 pub(crate) mod permitted;
@@ -34,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, QueryBuilder, Row as _};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use writ_model::Model;
@@ -120,6 +121,9 @@ impl From<sqlx::Error> for Error {
 pub struct Queries {
     pool: PgPool,
     exports: PgPool,
+    /// Snapshots that may be read at the same time: half of the connections. All who follow something may want one at once,
+    /// as after an instance has stopped, and they would take every connection.
+    snapshots: Arc<Semaphore>,
     schema: Schema,
     /// `None`: nothing is cached.
     cache: Option<Cache>,
@@ -151,6 +155,7 @@ impl Queries {
             cache,
             pool: query_pool(options)?,
             exports: export_pool(options)?,
+            snapshots: Arc::new(Semaphore::new((options.max_connections as usize / 2).max(1))),
             schema: Schema::new(&options.schema),
             views: Arc::default(),
         })

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Query, State};
 use axum::response::Response;
-use http::header::{ACCEPT, HeaderName};
+use http::header::ACCEPT;
 use http::{HeaderMap, Uri};
 
 use super::open::Transport;
@@ -15,11 +15,10 @@ use super::{events, poll};
 use crate::app::Shared;
 use crate::caller::Caller;
 use crate::client_address::ClientAddress;
+use crate::headers::LAST_EVENT_ID;
 use crate::problem::{Kind, Problem};
 use crate::queries;
 
-/// Where a client that lost its event stream goes on.
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The longest wait of a poll, seconds.
 pub(crate) const MAX_WAIT: u64 = 60;
 /// How long a poll waits by default, seconds.
@@ -104,7 +103,7 @@ fn seconds(text: &str) -> Result<u64, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 

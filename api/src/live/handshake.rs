@@ -96,7 +96,9 @@ async fn accept(
         let config = socket::config(&opening.options.live);
         let stream =
             WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
-        Socket::new(opening, stream, place, (caller, trace, address)).run().await;
+        let socket = Box::new(Socket::new(opening.clone(), stream, place, (caller, trace, address)));
+        // A task of its own: this one's room, which is for opening it, is given back.
+        opening.live.tracker.spawn(socket.run());
     });
     Ok(switching(&key))
 }

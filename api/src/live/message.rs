@@ -109,6 +109,10 @@ pub(super) struct Authenticate {
     /// Of `POST /v1/live/tickets`.
     #[serde(default)]
     pub(super) ticket: Option<String>,
+    /// Comes back with the answer.
+    #[serde(rename = "ref", default)]
+    #[schemars(length(min = 1, max = 255))]
+    pub(super) reference: Option<String>,
 }
 
 /// A command.
@@ -230,7 +234,11 @@ pub(super) enum ToClient<'a> {
     /// Answers `ping`.
     Pong {},
     /// Answers `authenticate`.
-    Authenticated { expires_at: Option<String> },
+    Authenticated {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<&'a str>,
+        expires_at: Option<String>,
+    },
     /// The server stops: close, and come back after this time, to any instance.
     Reconnect { after_ms: u64 },
 }

@@ -27,6 +27,8 @@ pub struct Options {
     pub keep_alive_ms: u64,
     /// How long a ticket is good, milliseconds.
     pub ticket_ms: u64,
+    /// Longest wait for Redis, which keeps the tickets, milliseconds; then it is 503.
+    pub redis_timeout_ms: u64,
     /// Over how long clients come back when a server stops, milliseconds.
     pub reconnect_spread_ms: u64,
 }
@@ -43,6 +45,7 @@ impl Default for Options {
             ping_interval_ms: 30_000,
             keep_alive_ms: 15_000,
             ticket_ms: 30_000,
+            redis_timeout_ms: 2_000,
             reconnect_spread_ms: 5_000,
         }
     }
@@ -55,6 +58,10 @@ impl Options {
 
     pub(crate) fn keep_alive(&self) -> Duration {
         Duration::from_millis(self.keep_alive_ms.max(1))
+    }
+
+    pub(crate) fn redis_timeout(&self) -> Duration {
+        Duration::from_millis(self.redis_timeout_ms.max(1))
     }
 
     pub(crate) fn reconnect_spread(&self) -> Duration {

@@ -4,7 +4,7 @@
 //! A client that doesn't take what is sent holds up nobody but itself: its subscriptions fill their bounded queues and end as
 //! `lagged`, and when nothing at all is taken for `http.write_timeout_ms`, the stream beneath fails ([`crate::timed`]).
 //!
-//! What is rare is boxed, since the task keeps room for the largest of its futures as long as it lives.
+//! What a socket does is boxed, since the task keeps room for the largest of its futures as long as it lives: only waiting isn't.
 
 mod closing;
 mod hearing;
@@ -38,7 +38,7 @@ use crate::problem::{Kind, Problem};
 use closing::{Code, End};
 
 /// Bytes that are read at once, and kept for that as long as the socket is open.
-const READ_BUFFER: usize = 1024;
+const READ_BUFFER: usize = 512;
 /// Bytes that are collected before they are sent, while there is more to send.
 const WRITE_BUFFER: usize = 2 * 1024;
 /// Items that are sent in one go before anything else is looked at.
@@ -115,7 +115,7 @@ impl Socket {
     }
 
     /// Until it is closed.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         let cut = self.app.live.cut.clone();
         let whole = async {
             let end = match self.serve().await {
@@ -134,7 +134,7 @@ impl Socket {
             expires_at: self.expires_at(),
             ping_seconds: self.app.options.live.ping_interval().as_secs(),
         };
-        self.tell(&welcome).await?;
+        Box::pin(self.tell(&welcome)).await?;
         self.wind();
         loop {
             let next = tokio::select! {
@@ -148,12 +148,12 @@ impl Socket {
             match next {
                 Next::Stop => return Err(Box::pin(self.stop()).await?),
                 Next::Signal => Box::pin(self.ask_again()).await?,
-                Next::Tick => self.tick().await?,
+                Next::Tick => Box::pin(self.tick()).await?,
                 Next::Heard(Some(Ok(message))) => Box::pin(self.hear(message)).await?,
                 Next::Heard(Some(Err(error))) => return Err(End::of_error(&error)),
                 Next::Heard(None) => return Err(End::Gone),
-                Next::Item(name, item) => self.deliver(name, item).await?,
-                Next::Answer(reference, answer) => self.answer(&reference, &answer).await?,
+                Next::Item(name, item) => Box::pin(self.deliver(name, item)).await?,
+                Next::Answer(reference, answer) => Box::pin(self.answer(&reference, &answer)).await?,
             }
         }
     }

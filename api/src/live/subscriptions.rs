@@ -45,6 +45,10 @@ impl Subscriptions {
     }
 
     pub(super) fn add(&mut self, name: &str, model: &str, feed: Subscription) {
+        // Most sockets have one, and room for three more would be most of it.
+        if self.all.len() == self.all.capacity() {
+            self.all.reserve_exact(self.all.len().max(1));
+        }
         self.all.push(One { name: name.into(), model: model.into(), feed });
     }
 

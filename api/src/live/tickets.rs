@@ -68,7 +68,7 @@ pub(crate) async fn issue(
     let tag = app.identity().keys.sealing().tag(PURPOSE, tagged(&ticket, &kept).as_bytes());
     let mut call = PUT.prepare_invoke();
     call.key(key(&app, &ticket)).arg(format!("{tag} {kept}")).arg(lives);
-    app.api.limiter.link().call::<()>(&call).await.map_err(|_| away())?;
+    app.live.redis.call::<()>(&call).await.map_err(|_| away())?;
     let ticket = Ticket { ticket, expires_in: lives.div_ceil(1000) };
     Ok(([(CACHE_CONTROL, "no-store")], Json(ticket)).into_response())
 }
@@ -79,7 +79,7 @@ pub(crate) async fn redeem(app: &App, ticket: &str) -> Result<Caller, Problem> {
         || Kind::Unauthenticated.because("The ticket isn't good: each is good once, and for a short time.");
     let mut call = TAKE.prepare_invoke();
     call.key(key(app, ticket));
-    let found: Option<String> = app.api.limiter.link().call(&call).await.map_err(|_| away())?;
+    let found: Option<String> = app.live.redis.call(&call).await.map_err(|_| away())?;
     let found = found.ok_or_else(refused)?;
     let (tag, kept) = found.split_once(' ').ok_or_else(refused)?;
     if !app.identity().keys.sealing().is_tag(PURPOSE, tagged(ticket, kept).as_bytes(), tag) {
@@ -105,6 +105,14 @@ fn tagged(ticket: &str, kept: &str) -> String {
 
 fn key(app: &App, ticket: &str) -> String {
     format!("{}:ticket:{}", app.api.limiter.prefix(), hashed(&[ticket.as_bytes()]))
+}
+
+/// Redis has gone, and why, or it has come.
+pub(super) fn heard(away: Option<&str>) {
+    match away {
+        Some(error) => tracing::warn!(error, "Redis can't be asked; nobody gets a ticket for a socket"),
+        None => tracing::info!("Redis answers again; there are tickets for sockets"),
+    }
 }
 
 fn away() -> Problem {

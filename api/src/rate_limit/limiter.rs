@@ -11,8 +11,8 @@ use super::gcra;
 use super::local::Local;
 use super::options::{Options, Rate};
 use crate::client_address::network;
-use crate::metrics::RATE_LIMIT_REFUSED_TOTAL;
-use crate::redis_link::RedisLink;
+use crate::metrics::{RATE_LIMIT_LOCAL, RATE_LIMIT_REFUSED_TOTAL};
+use crate::redis_link::{Heard, RedisLink};
 
 /// Bytes of a hash that name a bucket.
 const NAME_BYTES: usize = 16;
@@ -154,6 +154,7 @@ pub struct RateLimiter {
 struct Shared {
     options: Options,
     prefix: String,
+    url: String,
     link: RedisLink,
     script: Script,
     local: Local,
@@ -163,12 +164,13 @@ impl RateLimiter {
     /// Buckets in the Redis at `url`, under keys that begin with `prefix`, which all instances of an application share.
     /// Connects with the first request.
     pub fn new(options: &Options, url: &str, prefix: &str) -> Result<RateLimiter, InvalidUrl> {
-        let link =
-            RedisLink::new(url, options.redis_timeout()).map_err(|error| InvalidUrl(error.to_string()))?;
+        let link = RedisLink::new(url, options.redis_timeout(), heard)
+            .map_err(|error| InvalidUrl(error.to_string()))?;
         let shared = Shared {
             local: Local::new(options.local_buckets),
             options: options.clone(),
             prefix: prefix.to_owned(),
+            url: url.to_owned(),
             link,
             script: Script::new(include_str!("take.lua")),
         };
@@ -187,6 +189,11 @@ impl RateLimiter {
     /// For what else is counted in the same Redis.
     pub(crate) fn link(&self) -> &RedisLink {
         &self.shared.link
+    }
+
+    /// Another connection to the same Redis, for what may wait longer for it.
+    pub(crate) fn another_link(&self, timeout: Duration, heard: Heard) -> RedisLink {
+        RedisLink::new(&self.shared.url, timeout, heard).expect("invariant: the URL was good before")
     }
 
     /// Takes a token from each of `buckets`, or from none of them if one is empty. One round trip to Redis, which
@@ -257,5 +264,13 @@ impl Reading {
             reset: Duration::from_micros(debt),
             wait: Duration::from_micros(wait),
         }
+    }
+}
+
+fn heard(away: Option<&str>) {
+    metrics::gauge!(RATE_LIMIT_LOCAL).set(if away.is_some() { 1.0 } else { 0.0 });
+    match away {
+        Some(error) => tracing::warn!(error, "Redis can't be asked; rate limits count in this process only"),
+        None => tracing::info!("Redis answers again; rate limits count for all instances together"),
     }
 }

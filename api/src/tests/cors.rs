@@ -40,7 +40,9 @@ async fn a_page_of_a_listed_origin_sends_commands_and_reads_answers() {
     assert_eq!(got.header("access-control-allow-origin"), LISTED);
     assert_eq!(got.header("access-control-allow-credentials"), "true");
     assert!(got.header("access-control-allow-methods").split(',').any(|method| method == "POST"));
-    for sent in ["authorization", "content-type", "idempotency-key", "if-match", "writ-position"] {
+    for sent in
+        ["authorization", "content-type", "idempotency-key", "if-match", "last-event-id", "writ-position"]
+    {
         assert!(got.header("access-control-allow-headers").split(',').any(|name| name == sent), "{sent}");
     }
     assert_eq!(got.header("access-control-max-age"), "600");

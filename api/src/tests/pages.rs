@@ -70,6 +70,8 @@ async fn the_documentation_comes_from_this_server_alone() {
 async fn the_openapi_document_is_the_one_of_the_models() {
     let got = Alone::new().get("/openapi.json").await;
     assert_eq!(got.json(), crate::openapi::document(&super::models(), false));
+    let description = got.json()["info"]["description"].to_string();
+    assert!(description.contains("(/asyncapi.json)"), "the page leads to the messages of the socket");
 }
 
 #[tokio::test]

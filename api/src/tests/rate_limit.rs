@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Request;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
 
 use super::{Alone, Got};
@@ -163,6 +164,40 @@ async fn redis_is_asked_again_when_it_is_back() {
     while !ask().await {
         assert!(Instant::now() < limit, "the bucket in Redis is still full");
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A Redis that is slow, as one behind a long way, has tickets still, while nobody waits for it to be counted.
+#[tokio::test]
+async fn what_may_wait_longer_has_a_connection_of_its_own() {
+    let real = variable("WRIT_REDIS_URL").trim_start_matches("redis://").to_owned();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = tokio::net::TcpStream::connect(&real).await.unwrap();
+            tokio::spawn(async move {
+                let (mut from, mut to) = client.split();
+                let (mut answers, mut asks) = server.split();
+                let slowly = async {
+                    let mut buffer = [0; 4096];
+                    while let Ok(read @ 1..) = answers.read(&mut buffer).await {
+                        tokio::time::sleep(Duration::from_millis(150)).await;
+                        to.write_all(&buffer[..read]).await.unwrap();
+                    }
+                };
+                tokio::join!(slowly, tokio::io::copy(&mut from, &mut asks)).1
+            });
+        }
+    });
+    let options = rate_limit::Options { redis_timeout_ms: 50, ..limits() };
+    let limiter = RateLimiter::new(&options, &url, &prefix()).unwrap();
+    let script = redis::Script::new("return 7");
+    let call = script.prepare_invoke();
+    let patient = limiter.another_link(Duration::from_secs(30), |_| ());
+    for _ in 0..3 {
+        assert!(limiter.link().call::<i64>(&call).await.is_err());
+        assert_eq!(patient.call::<i64>(&call).await.unwrap(), 7);
     }
 }
 

@@ -14,8 +14,8 @@ use super::Config;
 
 const FILE_NAME: &str = "writ.toml";
 const PREFIX: &str = "WRIT_";
-/// Whom `writ tail` follows as: of no server.
-const TOKEN: &str = "WRIT_TOKEN";
+/// Where clients find a server, and as whom they ask: of no server.
+const OF_CLIENTS: [&str; 2] = ["WRIT_URL", "WRIT_TOKEN"];
 const DEFAULT: &str = "default";
 
 /// Why there is no configuration.
@@ -95,7 +95,7 @@ pub(crate) fn load(file: Option<&Path>, flags: Vec<Override>) -> Result<Loaded, 
     // Not `vars()`, which panics at a variable of another program that isn't Unicode.
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-        .filter(|(name, _)| name.starts_with(PREFIX) && name != TOKEN)
+        .filter(|(name, _)| name.starts_with(PREFIX) && !OF_CLIENTS.contains(&name.as_str()))
         .map(|(name, value)| match value.into_string() {
             Ok(value) => Ok((name, value)),
             Err(_) => Err(Error::Malformed { origin: name, detail: "its value isn't Unicode".into() }),

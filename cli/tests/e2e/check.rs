@@ -174,6 +174,8 @@ fn the_configuration_is_shown_with_its_origins() {
         .current_dir(folder.path())
         .arg("config")
         .env("WRIT_POSTGRES_URL", "postgres://u:hunter2@db:5432/shop")
+        // Of clients: no key of the configuration.
+        .envs([("WRIT_URL", "http://writ.example"), ("WRIT_TOKEN", "writ_hush")])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));

@@ -241,6 +241,9 @@ async fn a_token_is_needed_is_never_shown_and_may_be_renewed() {
     assert!(said.contains("refuses the sign-in by --token") && !said.contains("hush"), "{said}");
     let said = start(&[], &[("WRIT_TOKEN", "writ_hush")]).fails(1).await;
     assert!(said.contains("the variable WRIT_TOKEN") && !said.contains("hush"), "{said}");
+    let by_variable = [("WRIT_URL", base), ("WRIT_TOKEN", "writ_hush")];
+    let said = Tail::start(world, &["letter"], &by_variable).fails(1).await;
+    assert!(said.contains("the variable WRIT_TOKEN"), "it has asked the server of the variable: {said}");
     let said = start(&["--token", "hush hush"], &[]).fails(1).await;
     assert!(said.contains("--token has no token") && !said.contains("hush"), "{said}");
     let said = start(&["--token-file", "nowhere"], &[]).fails(1).await;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use writ_model::{Model, Position};
 
 use super::change::Change;
-use super::resume::Resume;
+use super::resume::{Place, Resume};
 use super::views::View;
 
 /// What the change is to a view.
@@ -50,13 +50,13 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// `resume_text` is the text of `resume`.
+    /// `place_text` is the text of `place`.
     pub(super) fn new(
         model: &Model,
         view: &View,
         change: &Change,
         kind: Kind,
-        (resume, resume_text): (&Resume, &str),
+        (place, place_text): (&Place, &str),
     ) -> Frame {
         let position = change.position(model);
         // Names of models, ids and positions need no escapes.
@@ -68,7 +68,9 @@ impl Frame {
             body.push_str(&format!(r#","version":{},"event":{event},"row":{row}"#, change.happened.version));
         }
         body.push_str(&format!(r#","position":"{position}""#));
-        Frame::with(kind, position, resume.clone(), body, resume_text)
+        let resume = place.of(view.identity());
+        let text = resume.text(place_text);
+        Frame::with(kind, position, resume, body, &text)
     }
 
     fn with(kind: Kind, position: Position, resume: Resume, mut body: String, resume_text: &str) -> Frame {

@@ -1,6 +1,6 @@
 //! Which views a change may matter to, without asking each: an event costs what its candidates cost.
 //!
-//! A view that can match one aggregate only is found by its id. One that demands that a field equals one of some values is
+//! A view that can match some aggregates only is found by their ids. One that demands that a field equals one of some values is
 //! found by the value that the field has before the change, or after it: if it has none of them on either side, the view matches
 //! neither. The others are candidates always.
 
@@ -45,8 +45,8 @@ impl Key {
 /// Where a view stands in the index.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Place {
-    /// Only this aggregate can match.
-    Id(Uuid),
+    /// Only these aggregates can match. Each stands once.
+    Ids(Vec<Uuid>),
     /// Only where the field, or the part of it (`ship_to.city`), has one of these values.
     Field(String, Vec<Key>),
     /// Anything may match.
@@ -56,7 +56,7 @@ pub(super) enum Place {
 impl Place {
     pub(super) fn of(keyed: Option<&Keyed>) -> Place {
         match keyed {
-            Some(Keyed::Id(id)) => Place::Id(*id),
+            Some(Keyed::Ids(ids)) => Place::Ids(ids.clone()),
             Some(Keyed::Field(name, values)) => {
                 let keys: Option<Vec<Key>> = values.iter().map(Key::of).collect();
                 keys.map_or(Place::Anywhere, |mut keys| {
@@ -81,7 +81,7 @@ pub(super) struct Index {
 impl Index {
     pub(super) fn insert(&mut self, place: &Place, slot: usize) {
         match place {
-            Place::Id(id) => self.by_id.entry(*id).or_default().push(slot),
+            Place::Ids(ids) => ids.iter().for_each(|id| self.by_id.entry(*id).or_default().push(slot)),
             Place::Field(name, keys) => {
                 let values = self.by_field.entry(name.clone()).or_default();
                 for key in keys {
@@ -98,9 +98,11 @@ impl Index {
             slots.is_empty()
         };
         match place {
-            Place::Id(id) => {
-                if self.by_id.get_mut(id).is_some_and(without) {
-                    self.by_id.remove(id);
+            Place::Ids(ids) => {
+                for id in ids {
+                    if self.by_id.get_mut(id).is_some_and(without) {
+                        self.by_id.remove(id);
+                    }
                 }
             }
             Place::Field(name, keys) => {
@@ -123,7 +125,7 @@ impl Index {
     /// The slots among which a view of this place is, if it is there.
     pub(super) fn beside(&self, place: &Place) -> &[usize] {
         let slots = match place {
-            Place::Id(id) => self.by_id.get(id),
+            Place::Ids(ids) => ids.first().and_then(|id| self.by_id.get(id)),
             Place::Field(name, keys) => {
                 keys.first().and_then(|key| self.by_field.get(name).and_then(|values| values.get(key)))
             }

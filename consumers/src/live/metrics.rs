@@ -21,3 +21,22 @@ pub const SNAPSHOTS: &str = "writ_live_snapshots_total";
 pub const STATES_READ: &str = "writ_live_states_read_total";
 /// Seconds from an event's time of writing in Kafka to its delivery to the queues.
 pub const DELAY_SECONDS: &str = "writ_live_delay_seconds";
+
+/// Says what they are, to the recorder that is installed.
+pub fn describe() {
+    use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_gauge!(SUBSCRIPTIONS, "Subscriptions that are served.");
+    describe_gauge!(VIEWS, "Views that the subscriptions share.");
+    describe_counter!(CHANGES, "Events that were matched against the views.");
+    describe_counter!(PASSED_OVER, "Events that nobody gets, by reason.");
+    describe_counter!(DELIVERIES, "Frames put into queues of subscriptions.");
+    describe_counter!(LAGGED, "Subscriptions that ended because they were too slow.");
+    describe_counter!(REPLAYS, "Stretches of event topics that were read again for a subscription.");
+    describe_counter!(SNAPSHOTS, "Snapshots that were read for subscriptions.");
+    describe_counter!(STATES_READ, "States that had to be read from PostgreSQL.");
+    describe_histogram!(
+        DELAY_SECONDS,
+        Unit::Seconds,
+        "Time from an event's writing in Kafka to its delivery to the queues."
+    );
+}

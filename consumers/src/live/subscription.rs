@@ -1,16 +1,19 @@
 //! A subscription, pulled by whoever serves it.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TryRecvError;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::catch_up::{CatchUp, Step};
 use super::frame;
-use super::hub::{self, Closed, Hub, Interest, Joined, Member};
+use super::hub::{Closed, Hub, Interest, Joined, Member};
+use super::queue::Nothing;
 use super::resume::Resume;
 use super::views::View;
 use super::{Error, From, Item, OfModel, Reason, Shared, Wanted};
@@ -29,6 +32,7 @@ pub struct Subscription {
     /// Everything below was handed out.
     at: Option<Resume>,
     quiet_until: Instant,
+    timer: Timer,
 }
 
 #[derive(Debug)]
@@ -67,13 +71,12 @@ impl Subscription {
             Err(error) => return Subscription::failed(error),
         };
         let quiet_until = Instant::now() + PROGRESS;
-        let depends_on_time = depends_on_time(hub);
         let followed = Followed {
             shared: shared.clone(),
             wanted: Arc::new(wanted),
             of_model: of_model.clone(),
             _interest: Interest::new(hub),
-            view: depends_on_time.then(|| (view.clone(), quiet_until)),
+            view: view.depends_on_time().then(|| (view.clone(), quiet_until)),
         };
         let stage = match from {
             From::Now if *shared.begun.borrow() => match Hub::join(hub, &view, None) {
@@ -82,7 +85,13 @@ impl Subscription {
             },
             from => followed.catch_up(from),
         };
-        Subscription { stage, followed: Some(Box::new(followed)), at: None, quiet_until }
+        Subscription {
+            stage,
+            followed: Some(Box::new(followed)),
+            at: None,
+            quiet_until,
+            timer: Timer::default(),
+        }
     }
 
     /// If rules depend on the time: the view as it is now.
@@ -92,7 +101,8 @@ impl Subscription {
     }
 
     fn failed(error: Error) -> Subscription {
-        Subscription { stage: Stage::Failed(error), followed: None, at: None, quiet_until: Instant::now() }
+        let (quiet_until, timer) = (Instant::now(), Timer::default());
+        Subscription { stage: Stage::Failed(error), followed: None, at: None, quiet_until, timer }
     }
 
     /// What comes next, as soon as there is something. `None`: it is over; also after [`Item::Lagged`] and [`Item::Failed`], and when
@@ -138,10 +148,15 @@ impl Subscription {
             Stage::Live(member) => {
                 let recheck = self.followed.as_ref().and_then(|one| one.view.as_ref()).map(|(_, at)| *at);
                 let until = recheck.map_or(self.quiet_until, |at| at.min(self.quiet_until));
-                match timeout_at(until, member.queue.recv()).await {
-                    Ok(Some(frame)) => Some(Some(Item::Change(own(self.at.as_ref(), frame)))),
-                    Ok(None) => self.closed(),
-                    Err(_) => self.quiet(),
+                let timer = &mut self.timer;
+                let next = poll_fn(|cx| match member.queue.poll_recv(cx) {
+                    Poll::Ready(next) => Poll::Ready(Some(next)),
+                    Poll::Pending => timer.poll(until, cx).map(|()| None),
+                });
+                match next.await {
+                    Some(Some(frame)) => Some(Some(Item::Change(own(self.at.as_ref(), frame)))),
+                    Some(None) => self.closed(),
+                    None => self.quiet(),
                 }
             }
             Stage::Begun(_) | Stage::Failed(_) | Stage::Ended => None,
@@ -184,8 +199,8 @@ impl Subscription {
         let feed = member.feed();
         match member.queue.try_recv() {
             Ok(frame) => Some(Some(Item::Change(own(self.at.as_ref(), frame)))),
-            Err(TryRecvError::Disconnected) => self.closed(),
-            Err(TryRecvError::Empty) => {
+            Err(Nothing::Closed) => self.closed(),
+            Err(Nothing::Empty) => {
                 self.quiet_until = now + PROGRESS;
                 let at = self.at.as_ref().filter(|at| !at.reaches(&feed))?;
                 Some(Some(Item::Progress { resume: at.merged(&feed) }))
@@ -232,6 +247,27 @@ impl Subscription {
     }
 }
 
+/// The time that a subscription waits for. It outlives each wait, as a subscription is asked again and again, by calls that are dropped: what would
+/// end with such a call could wake nobody. A time that moves on costs nothing until it would have come.
+#[derive(Debug, Default)]
+struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if sleep.deadline() > until {
+            sleep.as_mut().reset(until);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() == until {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(until);
+        }
+    }
+}
+
 /// A frame of the queue, with where the subscription goes on: that is where the feed was, unless the subscription is ahead of it
 /// elsewhere, by a snapshot say.
 pub(super) fn own(at: Option<&Resume>, frame: frame::Shared) -> frame::Shared {
@@ -255,13 +291,4 @@ impl Followed {
         };
         Stage::CatchingUp { steps, _task: AbortOnDropHandle::new(tokio::spawn(task.run(from))) }
     }
-}
-
-/// Whether a rule of the model may have another answer later for the same reader and row. By its text: one that compares with
-/// the time names it.
-fn depends_on_time(hub: &hub::Shared) -> bool {
-    let model = hub.lock().model().clone();
-    let rows = model.allow.iter().map(|rule| &rule.that.source);
-    let fields = model.field_rules.iter().map(|rule| &rule.that.source);
-    rows.chain(fields).any(|source| source.contains("now"))
 }

@@ -92,6 +92,8 @@ fn views() -> Vec<Wanted> {
     all.extend((0..4).map(|number| wanted(customer(number), None, &[("status[ne]", "paid")])));
     all.extend((0..6).map(|number| wanted(staff(), Some(id(number)), &[])));
     all.extend((0..3).map(|number| wanted(customer(number), Some(id(number)), &[("total[lt]", "6")])));
+    let ids = |numbers: [u128; 3]| numbers.map(|number| id(number).to_string()).join(",");
+    all.extend([[0, 1, 2], [2, 4, 5]].map(|some| wanted(staff(), None, &[("id[in]", &ids(some))])));
     all
 }
 

@@ -5,27 +5,41 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use uuid::Uuid;
-use writ_model::{Model, State};
-use writ_projections::query::Matching;
+use writ_model::{FieldError, Model, State};
+use writ_projections::query::{ListRequest, Matching};
 
 use super::change::{Change, Placed};
 use super::frame::{self, Frame, Kind};
 use super::index::{Index, Place};
+use super::queue::{Receiver, Refused, Sender, queue};
 
 /// What is asked, and what of it may be seen.
 #[derive(Debug, PartialEq)]
 pub(super) struct View {
     matching: Matching,
     place: Place,
+    identity: u64,
+    depends_on_time: bool,
 }
 
 impl View {
-    pub(super) fn new(matching: Matching) -> View {
+    /// What a request shows. Errors: what of it can't be followed.
+    pub(super) fn new(request: &ListRequest<'_>) -> Result<View, Vec<FieldError>> {
+        let matching = request.matching()?;
         let place = Place::of(matching.keys());
-        View { matching, place }
+        let (identity, depends_on_time) = (request.identity(), request.depends_on_time());
+        Ok(View { matching, place, identity, depends_on_time })
+    }
+
+    /// The same in every process and at any time, and another one for another view.
+    pub(super) fn identity(&self) -> u64 {
+        self.identity
+    }
+
+    /// Whether what may be seen can change by time alone.
+    pub(super) fn depends_on_time(&self) -> bool {
+        self.depends_on_time
     }
 
     pub(super) fn matching(&self) -> &Matching {
@@ -39,8 +53,8 @@ impl View {
 
     /// The only aggregate that can match, if there is one.
     pub(super) fn only(&self) -> Option<Uuid> {
-        match self.place {
-            Place::Id(id) => Some(id),
+        match &self.place {
+            Place::Ids(ids) if ids.len() == 1 => ids.first().copied(),
             _ => None,
         }
     }
@@ -65,7 +79,7 @@ impl View {
 /// A subscription as the feed knows it.
 #[derive(Debug)]
 struct Subscriber {
-    queue: mpsc::Sender<frame::Shared>,
+    queue: Sender<frame::Shared>,
     /// What is below these offsets it has already, from a snapshot or another process that was further than this feed. `None`:
     /// the feed has passed them all.
     floor: Option<Box<[i64]>>,
@@ -100,10 +114,10 @@ impl Views {
     pub(super) fn join(
         &mut self,
         view: &Arc<View>,
-        queue: usize,
+        most: usize,
         floor: Option<Box<[i64]>>,
-    ) -> (u64, mpsc::Receiver<frame::Shared>) {
-        let (sender, receiver) = mpsc::channel(queue.max(1));
+    ) -> (u64, Receiver<frame::Shared>) {
+        let (sender, receiver) = queue(most);
         self.last += 1;
         self.add(self.last, view, Subscriber { queue: sender, floor });
         (self.last, receiver)
@@ -128,7 +142,7 @@ impl Views {
             self.slots.len() - 1
         });
         self.index.insert(&view.place, slot);
-        self.slots[slot] = Some(Slot { view: view.clone(), subscribers: IndexMap::new() });
+        self.slots[slot] = Some(Slot { view: view.clone(), subscribers: IndexMap::with_capacity(1) });
         slot
     }
 
@@ -170,7 +184,7 @@ impl Views {
         for slot in self.index.candidates(change) {
             let Some(slot) = &mut self.slots[slot] else { continue };
             let Some(kind) = slot.view.kind(change) else { continue };
-            let made = Frame::new(model, &slot.view, change, kind, (&placed.resume, placed.resume_text()));
+            let made = Frame::new(model, &slot.view, change, kind, (&placed.place, placed.place_text()));
             let frame = Arc::new(made);
             for (id, subscriber) in &mut slot.subscribers {
                 if subscriber.has_already(change, next) {
@@ -178,11 +192,11 @@ impl Views {
                 }
                 match subscriber.queue.try_send(frame.clone()) {
                     Ok(()) => delivered.frames += 1,
-                    Err(TrySendError::Full(_)) => {
+                    Err(Refused::Full) => {
                         delivered.lagged += 1;
                         gone.push(*id);
                     }
-                    Err(TrySendError::Closed(_)) => gone.push(*id),
+                    Err(Refused::Closed) => gone.push(*id),
                 }
             }
         }

@@ -42,7 +42,7 @@ pub enum SnapshotError {
 
 impl Queries {
     /// All rows of a model that `request` is about, and the places that they are of; its order, its limit and its cursor don't
-    /// count. They are in memory all at once: at most `limit`.
+    /// count. They are in memory all at once: at most `limit`. Waits while half of the connections are taken by others like it.
     pub async fn snapshot(&self, request: &ListRequest<'_>, limit: usize) -> Result<Snapshot, SnapshotError> {
         if request.subject.model().is_none() {
             return Err(
@@ -50,6 +50,8 @@ impl Queries {
             );
         }
         let view = self.view_of(request.subject.asked);
+        // Nobody closes it.
+        let _permit = self.snapshots.acquire().await.map_err(|error| Error::Failed(error.to_string()))?;
         let mut transaction = bounded(self.pool.begin_with(BEGIN)).await?;
         let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", view.table.qualified);
         bounded(sqlx::query(AssertSqlSafe(lock)).execute(&mut *transaction)).await?;

@@ -139,7 +139,7 @@ async fn a_state_matches_where_postgresql_finds_its_row() {
             for (id, state) in &matches {
                 let is_found = match matching.keys() {
                     None => true,
-                    Some(Keyed::Id(wanted)) => wanted == id,
+                    Some(Keyed::Ids(wanted)) => wanted.contains(id),
                     Some(Keyed::Field(name, values)) => {
                         let text = state.fields[name].to_text();
                         values.iter().any(|value| value.to_text() == text)
@@ -287,9 +287,12 @@ allow: {{ read: \"{rule}\" }}
     let (first, second) = (one.to_string(), two.to_string());
 
     assert_eq!(keys("true", &[]), None);
-    assert_eq!(keys("true", &[("id", &first), ("owner", &second)]), Some(Keyed::Id(one)));
-    assert_eq!(keys("true", &[("id[in]", &first)]), Some(Keyed::Id(one)));
-    assert_eq!(keys("true", &[("id[in]", &format!("{first},{second}"))]), None);
+    assert_eq!(keys("true", &[("id", &first), ("owner", &second)]), Some(Keyed::Ids(vec![one])));
+    assert_eq!(keys("true", &[("id[in]", &first)]), Some(Keyed::Ids(vec![one])));
+    let both = format!("{first},{second},{first}");
+    assert_eq!(keys("true", &[("id[in]", &both), ("owner", &second)]), Some(Keyed::Ids(vec![one, two])));
+    assert_eq!(keys("id == actor.id", &[("id[in]", &both)]), Some(Keyed::Ids(vec![one])));
+    assert_eq!(keys("id == actor.id || id == actor.id", &[]), Some(Keyed::Ids(vec![one])));
     assert_eq!(keys("true", &[("id[ne]", &first)]), None);
     assert_eq!(keys("true", &[("version", "1")]), None);
     assert_eq!(keys("true", &[("status", "live"), ("owner", &second)]), of("owner", &[Value::Uuid(two)]));
@@ -308,5 +311,5 @@ allow: {{ read: \"{rule}\" }}
     assert_eq!(keys("state.price == 1", &[]), None);
     assert_eq!(keys("state.price in [1, 2]", &[]), None);
     assert_eq!(keys("state.price == size(actor.roles)", &[]), None);
-    assert_eq!(keys("id == actor.id", &[("owner", &second)]), Some(Keyed::Id(one)));
+    assert_eq!(keys("id == actor.id", &[("owner", &second)]), Some(Keyed::Ids(vec![one])));
 }

@@ -10,6 +10,7 @@ use writ_projections::query::{Error, ListRequest, Snapshot, SnapshotError};
 
 use crate::projector::{COUNTER, fields, publish};
 use crate::stage::{Stage, everything, models};
+use crate::values::THING;
 
 fn list<'a>(model: &'a Model, params: &[(&str, &str)]) -> ListRequest<'a> {
     let params: Vec<(String, String)> =
@@ -198,4 +199,35 @@ async fn the_places_are_those_of_the_live_generation() {
         .await;
     let places = stage.queries.snapshot(&request, 10).await.unwrap().places;
     assert_eq!(places, [before[0], 0, before[2]]);
+}
+
+/// All who follow something may want their rows at once, as after an instance has stopped. Other queries have connections still.
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_leave_connections_to_other_queries() {
+    let stage = Stage::new(&[COUNTER, THING]).await;
+    let (counter, thing) = (stage.model("counter"), stage.model("thing"));
+    let running = stage.start();
+    let positions = publish(&stage, &counter, &[Uuid::now_v7()], 1..=1).await;
+    stage.reach(&positions).await;
+    let mut connection = PgConnection::connect(&stage.database.options.url).await.unwrap();
+    let run = async |connection: &mut PgConnection, sql: &str| {
+        sqlx::raw_sql(AssertSqlSafe(stage.database.named(sql))).execute(connection).await.unwrap();
+    };
+    run(&mut connection, "BEGIN; LOCK TABLE $schema.counter IN ACCESS EXCLUSIVE MODE").await;
+    let request = list(&counter, &[]);
+    let all = futures::future::join_all((0..40).map(|_| stage.queries.snapshot(&request, 100)));
+    let others = async {
+        let waits =
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = '$schema.counter'::regclass";
+        let half = i64::from(stage.database.options.max_connections / 2);
+        stage.database.until(waits, half).await;
+        for _ in 0..40 {
+            stage.queries.list(&list(&thing, &[])).await.unwrap();
+        }
+        assert_eq!(stage.database.number(waits).await, half);
+        run(&mut connection, "COMMIT").await;
+    };
+    let (all, ()) = tokio::join!(all, others);
+    assert!(all.into_iter().all(|snapshot| snapshot.is_ok_and(|snapshot| snapshot.rows.len() == 1)));
+    running.stop().await;
 }

@@ -138,6 +138,33 @@ async fn what_is_not_there_yet_is_not_in_the_answer() {
     running.stop().await;
 }
 
+/// Whoever asks while the projector writes gets the state, or hears that it isn't there yet: nothing is given up that comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_while_it_is_asked_for_is_never_given_up() {
+    const VERSION: u64 = 60;
+    let stage = Stage::new(&[COUNTER]).await;
+    let counter = stage.model("counter");
+    let history = stage.queries.history(stage.topics.clone());
+    let ids: Vec<Uuid> = (0..20).map(|_| Uuid::now_v7()).collect();
+    // The caller has read the event after the wanted one.
+    let positions = publish(&stage, &counter, &ids, 1..=VERSION + 1).await;
+    let running = stage.start();
+    let (mut wanted, mut asked) = (ids.iter().map(|id| (*id, VERSION)).collect::<Vec<_>>(), 0);
+    while !wanted.is_empty() {
+        asked += 1;
+        // Before the projector's first batch there are no tables.
+        let Ok(found) = history.states_at(&counter, &wanted).await else { continue };
+        for (id, state) in found {
+            let state = state.unwrap_or_else(|| panic!("{id} was given up, and comes"));
+            assert_eq!(state.version, VERSION);
+            wanted.retain(|(waiting, _)| *waiting != id);
+        }
+    }
+    assert!(asked > 5, "it was asked while the projector wrote: {asked} times");
+    reach(&stage, &positions).await;
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_never_comes_is_told_apart() {
     let stage = Stage::new(&[COUNTER]).await;

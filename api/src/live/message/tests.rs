@@ -54,6 +54,8 @@ fn what_is_no_message_says_why_and_whom_it_is_for() {
 fn messages_are_what_the_protocol_says() {
     let text = |message: ToClient<'_>| message.text().to_string();
     assert_eq!(text(ToClient::Pong {}), r#"{"type":"pong"}"#);
+    let renewed = ToClient::Authenticated { reference: None, expires_at: None };
+    assert_eq!(text(renewed), r#"{"type":"authenticated","expires_at":null}"#);
     let ended = ToClient::Ended { sub: "a", reason: Ending::Lagged, resume: Some("order:AQ".into()) };
     assert_eq!(text(ended), r#"{"type":"ended","sub":"a","reason":"lagged","resume":"order:AQ"}"#);
     let problem = Kind::NotFound.because("None.");

@@ -91,7 +91,7 @@ impl Socket {
         }
         if self.subscriptions.len() >= most {
             let detail = format!("{most} subscriptions are open on this socket, as many as it may have.");
-            return Err(Kind::RateLimited.because(detail));
+            return Err(Kind::TooManySubscriptions.because(detail));
         }
         let filters = filter.into_iter().map(|(name, given)| (name, given.into()));
         let parameters = filters.chain(fields.map(|fields| ("fields".to_owned(), fields))).collect();
@@ -115,6 +115,7 @@ impl Socket {
         self.place.belongs_to(&next);
         self.becomes(next).await?;
         let expires_at = self.expires_at();
-        self.tell(&ToClient::Authenticated { expires_at }).await.map(Ok)
+        let reference = proof.reference.as_deref();
+        self.tell(&ToClient::Authenticated { reference, expires_at }).await.map(Ok)
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -43,7 +44,10 @@ impl Socket {
             let name: tokio_tungstenite::tungstenite::http::HeaderName = name.parse().unwrap();
             list.insert(name, HeaderValue::from_str(value).unwrap());
         }
-        let connection = TcpStream::connect(address).await.unwrap();
+        let connection = TcpStream::connect(address).await.unwrap().into_std().unwrap();
+        // The same connection: what of a refusal has not come with its head is read from here.
+        let rest = connection.try_clone().unwrap();
+        let connection = TcpStream::from_std(connection).unwrap();
         match tokio_tungstenite::client_async(request, connection).await {
             Ok((stream, response)) => {
                 assert_eq!(response.headers()["sec-websocket-protocol"], "writ.v1");
@@ -53,8 +57,13 @@ impl Socket {
                 Ok(socket)
             }
             Err(Error::Http(response)) => {
-                let body = response.body().as_deref().unwrap_or_default();
-                Err((response.status().as_u16(), serde_json::from_slice(body).unwrap_or(Value::Null)))
+                let (head, body) = response.into_parts();
+                let length = head.headers["content-length"].to_str().unwrap().parse().unwrap();
+                let (mut body, mut rest) = (body.unwrap_or_default(), TcpStream::from_std(rest).unwrap());
+                while body.len() < length {
+                    assert_ne!(rest.read_buf(&mut body).await.unwrap(), 0, "the refusal is cut off");
+                }
+                Err((head.status.as_u16(), serde_json::from_slice(&body).unwrap()))
             }
             Err(error) => panic!("{error}"),
         }

@@ -34,7 +34,7 @@ async fn the_messages_are_those_of_the_document() {
     sent.push(socket.of("a", "leave").await);
     socket.send(&json!({ "type": "unsubscribe", "sub": "b" })).await;
     sent.push(socket.of("b", "ended").await);
-    socket.send(&json!({ "type": "authenticate", "token": ada.access })).await;
+    socket.send(&json!({ "type": "authenticate", "token": ada.access, "ref": "r" })).await;
     sent.push(socket.find("the renewal", |message| message["type"] == "authenticated").await);
     socket.send(&json!({ "type": "ping" })).await;
     sent.push(socket.find("pong", |message| message["type"] == "pong").await);
@@ -66,6 +66,8 @@ async fn the_messages_are_those_of_the_document() {
         ("subscribe", json!({ "model": "letter" }), false),
         ("subscribe", json!({ "sub": "a", "model": "letter", "more": 1 }), false),
         ("enter", json!({ "sub": "a", "model": "letter" }), false),
+        ("authenticate", json!({ "token": "x", "ref": "r" }), true),
+        ("authenticate", json!({ "token": "x", "ref": "" }), false),
         ("ping", json!({}), true),
     ] {
         samples.push(sample(typed(kind, message), fits));

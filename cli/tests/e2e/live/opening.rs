@@ -159,7 +159,7 @@ async fn sockets_are_limited() {
     assert_eq!(twice["problem"]["errors"][0]["code"], "repeated");
     first.subscribe_now("b", "letter", &json!({})).await;
     first.subscribe("c", "letter", &json!({})).await;
-    assert_eq!(first.of("c", "error").await["problem"]["type"], "urn:writ:problem:rate-limited");
+    assert_eq!(first.of("c", "error").await["problem"]["type"], "urn:writ:problem:too-many-subscriptions");
     first.send(&json!({ "type": "unsubscribe", "sub": "a" })).await;
     assert_eq!(first.of("a", "ended").await["reason"], "unsubscribed");
     first.subscribe_now("c", "letter", &json!({})).await;
@@ -204,15 +204,15 @@ async fn a_socket_outlives_neither_its_proof_nor_its_renewal() {
     socket.send(&authenticate("token", &bob.access)).await;
     let refused = socket.find("a refusal", |message| message["type"] == "error").await;
     assert_eq!(refused["problem"]["type"], "urn:writ:problem:forbidden");
-    socket.send(&authenticate("token", "x")).await;
-    let refused = socket.find("a refusal", |message| message["type"] == "error").await;
+    socket.send(&json!({ "type": "authenticate", "token": "x", "ref": "r1" })).await;
+    let refused = socket.find("a refusal", |message| message["ref"] == "r1").await;
     assert_eq!(refused["problem"]["type"], "urn:writ:problem:unauthenticated");
 
     // Another session of the same account: from now on it is that one's.
     let other = guarded.sign_in(&ada.email).await;
-    socket.send(&authenticate("token", &other.access)).await;
-    let renewed = socket.find("the renewal", |message| message["type"] == "authenticated").await;
-    assert!(renewed["expires_at"].is_string());
+    socket.send(&json!({ "type": "authenticate", "token": other.access, "ref": "r2" })).await;
+    let renewed = socket.find("the renewal", |message| message["ref"] == "r2").await;
+    assert!(renewed["type"] == "authenticated" && renewed["expires_at"].is_string(), "{renewed}");
     ada.client.post("/v1/auth/sign-out", &json!({})).await.expect(204);
     ada.is_refused_by(&guarded.client).await;
     socket.ping().await;

@@ -4,11 +4,11 @@
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use tokio::sync::mpsc::error::TryRecvError;
 
 use super::super::catch_up::begin;
 use super::super::change::Placed;
 use super::super::hub::{self, Closed, Hub, Interest, Joined, Member};
+use super::super::queue::Nothing;
 use super::super::resume::{Resume, merge, reaches};
 use super::super::ring::Capacity;
 use super::super::subscription::own;
@@ -183,10 +183,10 @@ impl Test {
                         if until.is_some_and(|until| count >= until) {
                             let one = &mut self.subscribers[who];
                             one.began = one.began.take().or(began);
-                            one.at = Some(self.hub.lock().at(at));
+                            one.at = Some(self.hub.lock().at(at).of(view.identity()));
                             return;
                         }
-                        merge(&mut at, placed.resume.next());
+                        merge(&mut at, placed.place.next());
                         if view.kind(&placed.change).is_some() {
                             let happened = &placed.change.happened;
                             self.subscribers[who].seen.push((happened.partition, happened.offset));
@@ -218,8 +218,8 @@ impl Test {
             for (offset, change) in &self.log[partition] {
                 if *offset >= at[partition] && *offset < until[partition] {
                     place[partition] = offset + 1;
-                    let resume = self.hub.lock().at(place.clone());
-                    placed.extend(change.as_ref().map(|change| Arc::new(Placed::new(copy(change), resume))));
+                    let behind = self.hub.lock().at(place.as_slice());
+                    placed.extend(change.as_ref().map(|change| Arc::new(Placed::new(copy(change), behind))));
                 }
             }
         }
@@ -254,8 +254,8 @@ impl Test {
                 one.seen.push((frame.position.partition, frame.position.offset));
                 one.at = Some(frame.resume.clone());
             }
-            Err(TryRecvError::Empty) => {}
-            Err(TryRecvError::Disconnected) => {
+            Err(Nothing::Empty) => {}
+            Err(Nothing::Closed) => {
                 assert_eq!(member.closed(), Closed::Lagged);
                 one.member = None;
             }
@@ -266,7 +266,7 @@ impl Test {
         let one = &mut self.subscribers[who];
         let Some((member, _)) = &mut one.member else { return };
         let feed = member.feed();
-        if matches!(member.queue.try_recv(), Err(TryRecvError::Empty)) {
+        if matches!(member.queue.try_recv(), Err(Nothing::Empty)) {
             one.at = one.at.as_ref().map(|at| at.merged(&feed));
         } else {
             // It was a frame, and is lost with the connection.
@@ -368,10 +368,10 @@ fn a_topic_that_is_another_one_ends_its_subscriptions() {
         let test = Test::new(10);
         let Joined::Here(_, mut member) = Hub::join(&test.hub, &view(&views()[0]), None) else { panic!() };
         assert!(test.hub.lock().begin(&[1, 2, 3]), "it goes on where it was");
-        assert_eq!(member.queue.try_recv().unwrap_err(), TryRecvError::Empty);
+        assert_eq!(member.queue.try_recv().unwrap_err(), Nothing::Empty);
         assert!(!test.hub.lock().begin(ends));
         assert_eq!(test.hub.lock().next(), next);
-        assert_eq!(member.queue.try_recv().unwrap_err(), TryRecvError::Disconnected);
+        assert_eq!(member.queue.try_recv().unwrap_err(), Nothing::Closed);
         assert_eq!(member.closed(), Closed::Repartitioned);
     }
 }

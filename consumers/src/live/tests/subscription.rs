@@ -119,6 +119,32 @@ async fn nothing_is_lost_with_a_call_that_is_dropped() {
     }
 }
 
+/// A socket polls each of its subscriptions by a call that it drops: what is due must wake it all the same.
+#[tokio::test(start_paused = true)]
+async fn who_asks_by_calls_that_are_dropped_is_woken_when_it_is_time() {
+    let mut alone = Alone::new();
+    alone.begin();
+    let mut one = alone.follow(wanted(staff(), Some(id(0)), &[]));
+    assert!(matches!(one.next().await, Some(Item::Started { .. })));
+    let mut before = Instant::now();
+    for number in 1..4 {
+        alone.publish(number, 1);
+        let next = std::future::poll_fn(|cx| std::pin::pin!(one.next()).poll(cx));
+        let item = tokio::time::timeout(Duration::from_secs(3600), next).await.expect("it is woken");
+        assert!(matches!(item, Some(Item::Progress { .. })), "{item:?}");
+        assert_eq!(before.elapsed(), Duration::from_secs(30));
+        before = Instant::now();
+    }
+    // What comes puts it off.
+    tokio::time::advance(Duration::from_secs(20)).await;
+    alone.publish(0, 1);
+    assert_eq!(kind(&mut one).await, Kind::Enter);
+    alone.publish(1, 2);
+    let next = std::future::poll_fn(|cx| std::pin::pin!(one.next()).poll(cx));
+    assert!(matches!(next.await, Some(Item::Progress { .. })));
+    assert_eq!(before.elapsed(), Duration::from_secs(50));
+}
+
 #[tokio::test(start_paused = true)]
 async fn rules_that_name_the_time_are_worked_out_again() {
     let alone = Alone::new();
@@ -137,6 +163,47 @@ async fn rules_that_name_the_time_are_worked_out_again() {
     assert!(one.next().now_or_never().is_none());
     assert_ne!(one.looks_again().unwrap(), before);
     assert_eq!(alone.live.shared.of_models["offer"].hub.lock().sizes(), (1, 1));
+}
+
+/// Every view has an identity of its own, by which every place to go on from is marked.
+#[test]
+fn views_are_told_apart_by_their_identity() {
+    let all: Vec<Arc<View>> = views().iter().map(view).collect();
+    let again: Vec<Arc<View>> = views().iter().map(view).collect();
+    for (index, one) in all.iter().enumerate() {
+        for (other, same) in again.iter().enumerate() {
+            assert_eq!(one.identity() == same.identity(), index == other, "{index} and {other}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_resume_is_of_its_view() {
+    let mut alone = Alone::new();
+    alone.begin();
+    let wanted = wanted(staff(), Some(id(0)), &[]);
+    let identity = view(&wanted).identity();
+    let mut one = alone.follow(wanted);
+    alone.publish(0, 1);
+    alone.publish(1, 1);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        match one.next().await {
+            Some(Item::Started { resume } | Item::Progress { resume }) => seen.push(resume),
+            Some(Item::Change(frame)) => {
+                assert!(
+                    frame.body().ends_with(&format!(r#""resume":"{}""#, frame.resume)),
+                    "{}",
+                    frame.body()
+                );
+                seen.push(frame.resume.clone());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(seen.iter().all(|resume| resume.view() == identity), "{seen:?}");
+    let places: Vec<&[i64]> = seen.iter().map(super::super::resume::Resume::next).collect();
+    assert_eq!(places, [[0], [1], [2]]);
 }
 
 /// Exchanged for another view, the queue stays, and each change comes as the view of its moment has it.

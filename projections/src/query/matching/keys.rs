@@ -12,8 +12,8 @@ use crate::query::subject::is_fixed;
 /// An equality that every match fulfils.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Keyed {
-    /// The aggregate has this id.
-    Id(Uuid),
+    /// The aggregate has one of these ids, at least one. Each stands once.
+    Ids(Vec<Uuid>),
     /// The field of this name, which is at the top of the state, has one of these values: no nulls and no decimals, so equal
     /// ones have one text ([`Value::to_text`]), and that can be looked up. Each stands once.
     Field(String, Vec<Value>),
@@ -31,7 +31,10 @@ pub(super) fn best(filters: &[Filter], rows: &Readable, fields: &IndexMap<String
 
 /// Less is better: how many aggregates may share a value, and the number of values.
 fn rank(keyed: &Keyed, fields: &IndexMap<String, Field>) -> (u8, usize) {
-    let Keyed::Field(name, values) = keyed else { return (0, 1) };
+    let (name, values) = match keyed {
+        Keyed::Ids(ids) => return (0, ids.len()),
+        Keyed::Field(name, values) => (name, values),
+    };
     let kind = match fields.get(name).map(|field| &field.ty) {
         Some(Type::Uuid | Type::Ref { .. }) => 1,
         Some(Type::Enum(_)) => 3,
@@ -45,11 +48,7 @@ fn of_filter(filter: &Filter) -> Option<Keyed> {
     let target = &filter.target;
     let ([name], Operator::Eq | Operator::In) = (&*target.path, filter.operator) else { return None };
     let values: Vec<Value> = filter.values.iter().map(|text| value(target, text)).collect();
-    match (is_fixed(name), &*values) {
-        (true, [Value::Uuid(id)]) => Some(Keyed::Id(*id)),
-        (true, _) => None,
-        (false, _) => field(name, values),
-    }
+    if is_fixed(name) { ids(&values) } else { field(name, values) }
 }
 
 fn of_predicate(predicate: &Predicate, fields: &IndexMap<String, Field>) -> Option<Keyed> {
@@ -73,14 +72,14 @@ fn of_predicate(predicate: &Predicate, fields: &IndexMap<String, Field>) -> Opti
 }
 
 fn of_path(path: &Path, constants: &[Value]) -> Option<Keyed> {
-    match (path, constants) {
-        (Path::Id, [Value::Uuid(id)]) => Some(Keyed::Id(*id)),
+    match path {
+        Path::Id => ids(constants),
         // An integer that a decimal is compared with has another text.
-        (Path::Field { names, kind }, constants) if *kind != Kind::Decimal => match &**names {
+        Path::Field { names, kind } if *kind != Kind::Decimal => match &**names {
             [name] => field(name, constants.to_vec()),
             _ => None,
         },
-        _ => None,
+        Path::Field { .. } => None,
     }
 }
 
@@ -91,8 +90,26 @@ fn either(one: Keyed, other: Keyed) -> Option<Keyed> {
             values.extend(more);
             field(&name, values)
         }
+        (Keyed::Ids(ids), Keyed::Ids(more)) => Some(Keyed::Ids(once(ids.into_iter().chain(more)))),
         _ => None,
     }
+}
+
+/// Of the id: the version and the times of a row are no key.
+fn ids(values: &[Value]) -> Option<Keyed> {
+    let id = |value: &Value| if let Value::Uuid(id) = value { Some(*id) } else { None };
+    let ids: Option<Vec<Uuid>> = values.iter().map(id).collect();
+    Some(Keyed::Ids(once(ids?.into_iter())))
+}
+
+fn once<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut once: Vec<T> = Vec::with_capacity(values.size_hint().0);
+    for value in values {
+        if !once.contains(&value) {
+            once.push(value);
+        }
+    }
+    once
 }
 
 /// Not with decimals: equal ones may have several texts.
@@ -101,13 +118,7 @@ fn field(name: &str, values: Vec<Value>) -> Option<Keyed> {
     if !values.iter().all(is_key) {
         return None;
     }
-    let mut once: Vec<Value> = Vec::with_capacity(values.len());
-    for value in values {
-        if !once.contains(&value) {
-            once.push(value);
-        }
-    }
-    Some(Keyed::Field(name.to_owned(), once))
+    Some(Keyed::Field(name.to_owned(), once(values.into_iter())))
 }
 
 #[cfg(test)]
