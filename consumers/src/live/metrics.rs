@@ -21,3 +21,9 @@ pub const SNAPSHOTS: &str = "writ_live_snapshots_total";
 pub const STATES_READ: &str = "writ_live_states_read_total";
 /// Seconds from an event's time of writing in Kafka to its delivery to the queues.
 pub const DELAY_SECONDS: &str = "writ_live_delay_seconds";
+/// Gauge: subscriptions to rows of SQL projections, by `projection`.
+pub const PROJECTION_SUBSCRIPTIONS: &str = "writ_live_projection_subscriptions";
+/// Gauge: lists that are asked for these, by `projection`: equal subscriptions share one.
+pub const PROJECTION_VIEWS: &str = "writ_live_projection_views";
+/// Queries for these lists, by `projection`.
+pub const PROJECTION_QUERIES: &str = "writ_live_projection_queries_total";
