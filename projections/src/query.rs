@@ -16,6 +16,7 @@ mod cursor;
 mod export;
 mod filter;
 mod followed;
+mod identity;
 mod matching;
 mod moves;
 mod page;

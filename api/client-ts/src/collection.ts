@@ -95,7 +95,7 @@ export class Collection<Row extends { id: string } = AnyRow> {
       case 'reset':
         this.#isCurrent = false;
         // Other rows stay until their successors are there.
-        if (event.reason === 'permissions') this.#rows.clear();
+        if (event.reason === 'permissions' || event.reason === 'other_view') this.#rows.clear();
     }
     this.#revision += 1;
     for (const listener of this.#listeners) listener(event);

@@ -53,8 +53,8 @@ export interface Snapshot<Row = AnyRow> {
 }
 
 /**
- * What is known can't be continued; a snapshot follows. `permissions`: the reader may see something else now, so what is shown
- * should go at once. Other reasons are the server's: `too_old`, `repartitioned`, `unknown`.
+ * What is known can't be continued; a snapshot follows. `permissions` and `other_view`: the reader may see something else now, so what is
+ * shown should go at once. Other reasons are the server's: `too_old`, `repartitioned`, `unknown`.
  */
 export interface Reset {
   type: 'reset';

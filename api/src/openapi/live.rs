@@ -106,7 +106,7 @@ fn poll(model: &Model) -> Json {
         "type": "object",
         "required": ["changes", "resume"],
         "properties": {
-            "reset": { "type": "string", "enum": ["too_old", "repartitioned", "unknown"], "description": "`from` was of no use: forget what there is and take `snapshot`." },
+            "reset": { "type": "string", "enum": ["too_old", "repartitioned", "unknown", "other_view"], "description": "`from` was of no use: forget what there is and take `snapshot`." },
             "snapshot": { "type": "array", "items": item, "description": "All rows, if the answer begins with them." },
             "changes": { "type": "array", "items": {
                 "type": "object",

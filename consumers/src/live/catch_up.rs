@@ -126,12 +126,16 @@ impl CatchUp {
     /// Why a client can't go on there.
     async fn refusal(&self, resume: &Resume) -> Result<Option<Reason>, Stop> {
         let at = resume.next();
+        let view = self.view()?.identity();
         let mut looks = 0;
         let next = loop {
             let next = {
                 let hub = self.hub().lock();
                 if resume.model() != hub.model().name {
                     return Ok(Some(Reason::Unknown));
+                }
+                if resume.view() != view {
+                    return Ok(Some(Reason::OtherView));
                 }
                 if at.len() != hub.next().len() {
                     return Ok(Some(Reason::Repartitioned));
@@ -193,7 +197,7 @@ impl CatchUp {
                 Joined::Here(missed, member) => {
                     for placed in missed {
                         // All that the feed has published before this change was handed out before it, too.
-                        merge(&mut at, placed.resume.next());
+                        merge(&mut at, placed.place.next());
                         if let Some(kind) = view.kind(&placed.change) {
                             self.change(&view, &placed.change, kind, &at).await?;
                         }
@@ -252,8 +256,8 @@ impl CatchUp {
                 Next::Batch(batch) => {
                     for change in batch.changes {
                         advance(&mut place, change.happened.partition, change.happened.offset);
-                        let resume = self.hub().lock().at(place.clone());
-                        placed.push(Arc::new(Placed::new(change, resume)));
+                        let behind = self.hub().lock().at(place.as_slice());
+                        placed.push(Arc::new(Placed::new(change, behind)));
                     }
                     batch
                         .passed
@@ -303,11 +307,11 @@ impl CatchUp {
 
     /// A change for this subscription only, with where it goes on itself.
     async fn change(&self, view: &View, change: &Change, kind: Kind, at: &[i64]) -> Result<(), Stop> {
-        let (model, resume) = {
+        let (model, place) = {
             let hub = self.hub().lock();
-            (hub.model().clone(), hub.at(at.to_vec()))
+            (hub.model().clone(), hub.at(at))
         };
-        let frame = Frame::new(&model, view, change, kind, (&resume, &resume.to_string()));
+        let frame = Frame::new(&model, view, change, kind, (&place, &place.text()));
         self.item(Item::Change(Arc::new(frame))).await
     }
 

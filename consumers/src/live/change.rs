@@ -9,7 +9,7 @@ use writ_model::access::Visible;
 use writ_model::{Model, Object, Position, State, Value};
 
 use super::event::Happened;
-use super::resume::Resume;
+use super::resume::Place;
 
 /// An event, and the aggregate before and after it.
 #[derive(Debug)]
@@ -25,9 +25,9 @@ pub(super) struct Change {
 pub(super) struct Placed {
     pub(super) change: Change,
     /// Of the feed, behind this change.
-    pub(super) resume: Resume,
+    pub(super) place: Place,
     /// Made once for all views.
-    resume_text: OnceLock<String>,
+    place_text: OnceLock<String>,
     /// Bytes that it takes, about.
     pub(super) weight: usize,
 }
@@ -49,14 +49,14 @@ impl Change {
 }
 
 impl Placed {
-    pub(super) fn new(change: Change, resume: Resume) -> Placed {
+    pub(super) fn new(change: Change, place: Place) -> Placed {
         let before = change.before.as_deref().map_or(0, weight);
         let weight = before + weight(&change.after) + of_object(&change.happened.fields) + 512;
-        Placed { change, resume, resume_text: OnceLock::new(), weight }
+        Placed { change, place, place_text: OnceLock::new(), weight }
     }
 
-    pub(super) fn resume_text(&self) -> &str {
-        self.resume_text.get_or_init(|| self.resume.to_string())
+    pub(super) fn place_text(&self) -> &str {
+        self.place_text.get_or_init(|| self.place.text())
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use writ_model::{Model, Position};
 
 use super::change::Change;
-use super::resume::Resume;
+use super::resume::{Place, Resume};
 use super::views::View;
 
 /// What the change is to a view.
@@ -52,13 +52,13 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// `resume_text` is the text of `resume`.
+    /// `place_text` is the text of `place`.
     pub(super) fn new(
         model: &Model,
         view: &View,
         change: &Change,
         kind: Kind,
-        (resume, resume_text): (&Resume, &str),
+        (place, place_text): (&Place, &str),
     ) -> Frame {
         let position = change.position(model);
         // Names of models, ids and positions need no escapes.
@@ -70,7 +70,9 @@ impl Frame {
             body.push_str(&format!(r#","version":{},"event":{event},"row":{row}"#, change.happened.version));
         }
         body.push_str(&format!(r#","position":"{position}""#));
-        Frame::with(kind, Some(position), resume.clone(), body, resume_text)
+        let resume = place.of(view.identity());
+        let text = resume.text(place_text);
+        Frame::with(kind, Some(position), resume, body, &text)
     }
 
     /// What becomes of a row of an SQL projection. `row`: the JSON texts of its key and, unless it leaves, of itself.

@@ -25,7 +25,7 @@ use writ_model::Model;
 use super::change::{Change, Placed};
 use super::frame;
 use super::metrics;
-use super::resume::{Resume, merge, reaches};
+use super::resume::{Place, Resume, merge, reaches};
 use super::ring::{Capacity, Ring};
 use super::views::{View, Views};
 
@@ -199,14 +199,9 @@ impl Hub {
         &self.next
     }
 
-    /// Where the feed is.
-    pub(super) fn resume(&self) -> Resume {
-        Resume::new(&self.name, self.next.as_slice())
-    }
-
     /// A place in this model's topic.
-    pub(super) fn at(&self, next: Vec<i64>) -> Resume {
-        Resume::new(&self.name, next)
+    pub(super) fn at(&self, next: impl Into<Arc<[i64]>>) -> Place {
+        Place::new(&self.name, next)
     }
 
     /// Whether a subscription from here on could join at once, with nothing that Kafka has to say about it.
@@ -273,7 +268,7 @@ impl Hub {
             return;
         }
         self.advance(partition, offset);
-        let placed = Arc::new(Placed::new(change, self.resume()));
+        let placed = Arc::new(Placed::new(change, self.at(self.next.as_slice())));
         let delivered = self.views.deliver(&self.model, &placed, &self.next);
         self.ring.push(placed);
         let model = || self.model.name.clone();
@@ -300,7 +295,7 @@ impl Hub {
         let queue = this.queue;
         let (id, queue) = this.views.join(view, queue, floor);
         this.count();
-        let (at, topic) = (this.at(behind), this.topic);
+        let (at, topic) = (this.at(behind).of(view.identity()), this.topic);
         drop(this);
         Joined::Here(missed, Member { hub: hub.clone(), id, queue, at, topic })
     }

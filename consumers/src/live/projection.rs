@@ -32,9 +32,9 @@
 //! States in between may be skipped: a view asks at most every [`super::Options::projection_interval_ms`], and a subscriber that is slow goes from the
 //! answer that it has to the latest one.
 //!
-//! **Where to go on.** A resume is the name and a digest of the answer: of all keys and rows, so also of the filters, fields and rights
-//! as far as the answer shows them. Who comes with the digest of the present answer has it, whatever they had asked before; who comes with
-//! another one gets all rows. Inside a difference the copy is no answer at all, and the resume there is one that no answer has.
+//! **Where to go on.** A resume is the name, the identity of the view ([`super::resume`]) and a digest of the answer, of all keys and
+//! rows. Who comes for the same view with the digest of the present answer has that answer; who comes with anything else gets all
+//! rows. Inside a difference the copy is no answer at all, and the resume there is one that no answer has.
 //!
 //! **Nothing grows with a slow client.** It holds the answer that it has, and the difference that it is taking; both are shared with all
 //! others who are at the same point, and two answers share the rows that are equal in both.
@@ -82,7 +82,7 @@ pub(super) struct Projections {
 #[derive(Debug, Default)]
 struct Shared {
     watch: Weak<Watch>,
-    /// By the views' fingerprints.
+    /// By the views' identities. Several have the same where rules name the time.
     views: HashMap<u64, Vec<Weak<View>>>,
 }
 
@@ -111,7 +111,7 @@ impl Projections {
     /// The view of this list, with all who follow it already.
     fn join(self: &Arc<Self>, projection: &Arc<Projection>, followed: Followed) -> Arc<View> {
         let mut shared = self.shared.lock();
-        let known = shared.views.get(&followed.fingerprint()).into_iter().flatten();
+        let known = shared.views.get(&followed.identity()).into_iter().flatten();
         if let Some(view) = known.filter_map(Weak::upgrade).find(|view| view.goes_on(&followed)) {
             return view;
         }
@@ -121,19 +121,19 @@ impl Projections {
             shared.watch = Arc::downgrade(&watch);
             watch
         });
-        let fingerprint = followed.fingerprint();
+        let identity = followed.identity();
         let view = Arc::new(View::start(self, watch, projection.clone(), followed));
-        shared.views.entry(fingerprint).or_default().push(Arc::downgrade(&view));
+        shared.views.entry(identity).or_default().push(Arc::downgrade(&view));
         view
     }
 
     /// A view is gone.
-    fn forget(&self, fingerprint: u64) {
+    fn forget(&self, identity: u64) {
         let mut shared = self.shared.lock();
-        if let Some(views) = shared.views.get_mut(&fingerprint) {
+        if let Some(views) = shared.views.get_mut(&identity) {
             views.retain(|view| view.strong_count() > 0);
             if views.is_empty() {
-                shared.views.remove(&fingerprint);
+                shared.views.remove(&identity);
             }
         }
     }

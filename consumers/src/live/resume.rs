@@ -1,8 +1,15 @@
-//! Where a subscription goes on: the next offset of every partition of its model's topic, as an opaque text.
+//! Where a subscription goes on: the next offset of every partition of its model's topic, and for which view, as an opaque text.
 //!
-//! The text is the model, a colon and base64url of one byte (the form, 1) and the offsets as variable-length integers
-//! (LEB128, the partitions in their order). Each vector has one text only, and only that is read: what a client sends is
-//! not trusted, and whether Kafka has these offsets is asked elsewhere.
+//! The text is the model, a colon and base64url of one byte (the form, 2), the identity of the view (8 bytes) and the offsets as
+//! variable-length integers (LEB128, the partitions in their order). Each has one text only, and only that is read: what a client
+//! sends is not trusted, and whether Kafka has these offsets is asked elsewhere. The first nine bytes are twelve characters, so the
+//! text of the offsets is made once for all views.
+//!
+//! **Another view.** What was missed is told as changes of the rows that the client has: those that its view of before has shown. For
+//! a client that asks for something else now, or may see something else, that isn't so: a row that the view of before had and
+//! the present one never did would neither change nor leave. So the text says whose rows the client has, by
+//! [`identity`](writ_projections::query::ListRequest::identity), and if that isn't the view that it subscribes to, it gets a snapshot. If it is,
+//! it doesn't matter what else it may have seen or asked for in between: each change that it gets is one of this view, and depends on the event alone.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,13 +24,22 @@ pub const MAX_LENGTH: usize = 4096;
 /// Most partitions: with offsets of usual size their text is within [`MAX_LENGTH`].
 const MAX_PARTITIONS: usize = 1024;
 /// First byte.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
+/// Bytes of the identity of a view.
+const VIEW: usize = 8;
+
+/// How far a model's events have come, whoever follows them. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    model: Arc<str>,
+    next: Arc<[i64]>,
+}
 
 /// Where a subscription goes on, in any process. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resume {
-    model: Arc<str>,
-    next: Arc<[i64]>,
+    place: Place,
+    view: u64,
 }
 
 /// The text is none of ours.
@@ -31,15 +47,10 @@ pub struct Resume {
 #[error("this is no place to resume from; take the `resume` of the last message as it is")]
 pub struct InvalidResume;
 
-impl Resume {
+impl Place {
     /// `next`: the next offset of every partition, none of them negative.
-    pub(super) fn new(model: &Arc<str>, next: impl Into<Arc<[i64]>>) -> Resume {
-        Resume { model: model.clone(), next: next.into() }
-    }
-
-    /// The model whose events these are.
-    pub fn model(&self) -> &str {
-        &self.model
+    pub(super) fn new(model: &Arc<str>, next: impl Into<Arc<[i64]>>) -> Place {
+        Place { model: model.clone(), next: next.into() }
     }
 
     /// The next offset of every partition.
@@ -47,16 +58,54 @@ impl Resume {
         &self.next
     }
 
+    /// For the view of this identity.
+    pub(super) fn of(&self, view: u64) -> Resume {
+        Resume { place: self.clone(), view }
+    }
+
+    /// The part of the text that is the same for all views.
+    pub(super) fn text(&self) -> String {
+        let mut bytes = Vec::with_capacity(5 * self.next.len());
+        for offset in &*self.next {
+            push(&mut bytes, offset.cast_unsigned());
+        }
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+}
+
+impl Resume {
+    /// The model whose events these are.
+    pub fn model(&self) -> &str {
+        &self.place.model
+    }
+
+    /// The next offset of every partition.
+    pub(super) fn next(&self) -> &[i64] {
+        &self.place.next
+    }
+
+    /// The identity of the view that the client has the rows of.
+    pub(super) fn view(&self) -> u64 {
+        self.view
+    }
+
     /// The same place, moved on where `other` is further.
     pub(super) fn merged(&self, other: &[i64]) -> Resume {
-        let mut next = self.next.to_vec();
+        let mut next = self.next().to_vec();
         merge(&mut next, other);
-        Resume::new(&self.model, next)
+        Place::new(&self.place.model, next).of(self.view)
     }
 
     /// Whether it is not behind `other` in any partition.
     pub(super) fn reaches(&self, other: &[i64]) -> bool {
-        reaches(&self.next, other)
+        reaches(self.next(), other)
+    }
+
+    /// Its text, of which that of its [place](Place::text) is there already.
+    pub(super) fn text(&self, place: &str) -> String {
+        let mut bytes = [FORM; 1 + VIEW];
+        bytes[1..].copy_from_slice(&self.view.to_be_bytes());
+        format!("{}:{}{place}", self.model(), URL_SAFE_NO_PAD.encode(bytes))
     }
 }
 
@@ -74,12 +123,7 @@ pub(super) fn reaches(at: &[i64], other: &[i64]) -> bool {
 
 impl fmt::Display for Resume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = Vec::with_capacity(1 + 5 * self.next.len());
-        bytes.push(FORM);
-        for offset in &*self.next {
-            push(&mut bytes, offset.cast_unsigned());
-        }
-        write!(f, "{}:{}", self.model, URL_SAFE_NO_PAD.encode(bytes))
+        f.write_str(&self.text(&self.place.text()))
     }
 }
 
@@ -93,7 +137,8 @@ impl FromStr for Resume {
         let (model, encoded) =
             text.split_once(':').filter(|(model, _)| is_name(model)).ok_or(InvalidResume)?;
         let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| InvalidResume)?;
-        let (&FORM, mut rest) = bytes.split_first().ok_or(InvalidResume)? else { return Err(InvalidResume) };
+        let (&FORM, rest) = bytes.split_first().ok_or(InvalidResume)? else { return Err(InvalidResume) };
+        let (view, mut rest) = rest.split_first_chunk::<VIEW>().ok_or(InvalidResume)?;
         let mut next = Vec::new();
         while !rest.is_empty() {
             let (offset, left) = take(rest).ok_or(InvalidResume)?;
@@ -103,7 +148,7 @@ impl FromStr for Resume {
         if next.is_empty() || next.len() > MAX_PARTITIONS {
             return Err(InvalidResume);
         }
-        Ok(Resume { model: model.into(), next: next.into() })
+        Ok(Place::new(&model.into(), next).of(u64::from_be_bytes(*view)))
     }
 }
 
@@ -134,40 +179,45 @@ mod tests {
 
     use super::*;
 
-    fn resume(next: &[i64]) -> Resume {
-        Resume::new(&"order".into(), next)
+    fn resume(view: u64, next: &[i64]) -> Resume {
+        Place::new(&"order".into(), next).of(view)
     }
 
     #[test]
     fn a_text_stays_what_it_is() {
         // Clients keep it: another form needs another first byte.
-        assert_eq!(resume(&[0, 127, 128, i64::MAX]).to_string(), "order:AQB_gAH__________38");
+        let resume = resume(0x0123_4567_89ab_cdef, &[0, 127, 128, i64::MAX]);
+        assert_eq!(resume.to_string(), "order:AgEjRWeJq83vAH-AAf__________fw");
     }
 
     #[test]
     fn what_is_not_exactly_a_text_of_ours_is_refused() {
         let encode = |bytes: &[u8]| format!("order:{}", URL_SAFE_NO_PAD.encode(bytes));
-        let too_many = [&[FORM][..], &[0; MAX_PARTITIONS + 1]].concat();
+        let none = [FORM, 1, 2, 3, 4, 5, 6, 7, 8];
+        let with = |rest: &[u8]| encode(&[&none[..], rest].concat());
+        assert!(with(&[0]).parse::<Resume>().is_ok());
         for text in [
             "",
             "order",
             ":AQA",
             "order:",
-            "order:AQ",
-            "Order:AQA",
-            "order:AQA=",
-            "order:AQA:",
-            " order:AQA",
-            "order:A+A",
+            "order:AgECAwQFBgcI",
+            "Order:AgECAwQFBgcIAA",
+            "order:AgECAwQFBgcIAA=",
+            "order:AgECAwQFBgcIAA:",
+            " order:AgECAwQFBgcIAA",
+            "order:AgECAwQFBgcI+A",
             "order:5:1234",
             // Not all bits are used.
-            "order:AQB",
-            // Another form, a number that is cut off, not in its shortest form, above 2^63.
-            &encode(&[2, 0]),
-            &encode(&[FORM, 0x80]),
-            &encode(&[FORM, 0x80, 0]),
-            &encode(&[FORM, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]),
-            &encode(&too_many),
+            "order:AgECAwQFBgcIAB",
+            // Another form, half of a view, a number that is cut off, not in its shortest form, above 2^63.
+            &encode(&[1, 0]),
+            &encode(&[1, 1, 2, 3, 4, 5, 6, 7, 8, 0]),
+            &encode(&none[..8]),
+            &with(&[0x80]),
+            &with(&[0x80, 0]),
+            &with(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]),
+            &with(&[0; MAX_PARTITIONS + 1]),
             &format!("order:{}", "A".repeat(MAX_LENGTH)),
         ] {
             assert_eq!(text.parse::<Resume>(), Err(InvalidResume), "{text}");
@@ -176,13 +226,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_text_is_read_as_what_it_was(next in prop::collection::vec(0..=i64::MAX, 1..50)) {
-            let resume = resume(&next);
+        fn a_text_is_read_as_what_it_was(view: u64, next in prop::collection::vec(0..=i64::MAX, 1..50)) {
+            let resume = resume(view, &next);
             prop_assert_eq!(resume.to_string().parse::<Resume>(), Ok(resume));
         }
 
         #[test]
-        fn no_text_has_two_forms(text in "order:AQ[A-Za-z0-9_-]{0,12}") {
+        fn no_text_has_two_forms(text in "order:Ag[A-Za-z0-9_-]{10,24}") {
             if let Ok(resume) = text.parse::<Resume>() {
                 prop_assert_eq!(resume.to_string(), text);
             }

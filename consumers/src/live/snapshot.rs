@@ -14,7 +14,7 @@ impl CatchUp {
     pub(super) async fn snapshot(&self) -> Result<Vec<i64>, Stop> {
         ::metrics::counter!(metrics::SNAPSHOTS, "model" => self.wanted.model.clone()).increment(1);
         let mut tries = 0;
-        let (rows, places) = loop {
+        let (rows, places, view) = loop {
             let partitions = self.hub().lock().next().len();
             let limit = self.shared.options.snapshot_rows;
             let request = self.wanted.request(&self.shared.models)?;
@@ -22,7 +22,7 @@ impl CatchUp {
                 Ok(snapshot) if snapshot.places.len() <= partitions => {
                     let mut places = snapshot.places;
                     places.resize(partitions, 0);
-                    break (snapshot.rows, places);
+                    break (snapshot.rows, places, request.identity());
                 }
                 // The topic has got more partitions, which the feed will see soon.
                 Ok(_) | Err(SnapshotError::Query(QueryError::Unavailable(_))) if tries < TRIES => {
@@ -47,7 +47,7 @@ impl CatchUp {
             }
             self.item(Item::Snapshot { rows }).await?;
         }
-        let resume = self.hub().lock().at(places.clone());
+        let resume = self.hub().lock().at(places.as_slice()).of(view);
         self.item(Item::Ready { resume }).await?;
         Ok(places)
     }

@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::catch_up::{CatchUp, Step};
 use super::frame;
-use super::hub::{self, Closed, Hub, Interest, Joined, Member};
+use super::hub::{Closed, Hub, Interest, Joined, Member};
 use super::projection::Follower;
 use super::resume::Resume;
 use super::views::View;
@@ -73,13 +73,12 @@ impl Subscription {
             Err(error) => return Subscription::failed(error),
         };
         let quiet_until = Instant::now() + PROGRESS;
-        let depends_on_time = depends_on_time(hub);
         let followed = Followed {
             shared: shared.clone(),
             wanted: Arc::new(wanted),
             of_model: of_model.clone(),
             _interest: Interest::new(hub),
-            view: depends_on_time.then(|| (view.clone(), quiet_until)),
+            view: view.depends_on_time().then(|| (view.clone(), quiet_until)),
         };
         let stage = match from {
             From::Now if *shared.begun.borrow() => match Hub::join(hub, &view, None) {
@@ -268,13 +267,4 @@ impl Followed {
         };
         Stage::CatchingUp { steps, _task: AbortOnDropHandle::new(tokio::spawn(task.run(from))) }
     }
-}
-
-/// Whether a rule of the model may have another answer later for the same reader and row. By its text: one that compares with
-/// the time names it.
-fn depends_on_time(hub: &hub::Shared) -> bool {
-    let model = hub.lock().model().clone();
-    let rows = model.allow.iter().map(|rule| &rule.that.source);
-    let fields = model.field_rules.iter().map(|rule| &rule.that.source);
-    rows.chain(fields).any(|source| source.contains("now"))
 }

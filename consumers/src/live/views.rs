@@ -8,8 +8,8 @@ use indexmap::IndexMap;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use uuid::Uuid;
-use writ_model::{Model, State};
-use writ_projections::query::Matching;
+use writ_model::{FieldError, Model, State};
+use writ_projections::query::{ListRequest, Matching};
 
 use super::change::{Change, Placed};
 use super::frame::{self, Frame, Kind};
@@ -20,12 +20,27 @@ use super::index::{Index, Place};
 pub(super) struct View {
     matching: Matching,
     place: Place,
+    identity: u64,
+    depends_on_time: bool,
 }
 
 impl View {
-    pub(super) fn new(matching: Matching) -> View {
+    /// What a request shows. Errors: what of it can't be followed.
+    pub(super) fn new(request: &ListRequest<'_>) -> Result<View, Vec<FieldError>> {
+        let matching = request.matching()?;
         let place = Place::of(matching.keys());
-        View { matching, place }
+        let (identity, depends_on_time) = (request.identity(), request.depends_on_time());
+        Ok(View { matching, place, identity, depends_on_time })
+    }
+
+    /// The same in every process and at any time, and another one for another view.
+    pub(super) fn identity(&self) -> u64 {
+        self.identity
+    }
+
+    /// Whether what may be seen can change by time alone.
+    pub(super) fn depends_on_time(&self) -> bool {
+        self.depends_on_time
     }
 
     pub(super) fn matching(&self) -> &Matching {
@@ -170,7 +185,7 @@ impl Views {
         for slot in self.index.candidates(change) {
             let Some(slot) = &mut self.slots[slot] else { continue };
             let Some(kind) = slot.view.kind(change) else { continue };
-            let made = Frame::new(model, &slot.view, change, kind, (&placed.resume, placed.resume_text()));
+            let made = Frame::new(model, &slot.view, change, kind, (&placed.place, placed.place_text()));
             let frame = Arc::new(made);
             for (id, subscriber) in &mut slot.subscribers {
                 if subscriber.has_already(change, next) {

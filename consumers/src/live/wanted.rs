@@ -68,7 +68,7 @@ impl Wanted {
     }
 
     pub(super) fn view(&self, models: &Models) -> Result<View, Error> {
-        Ok(View::new(self.request(models)?.matching().map_err(Error::Invalid)?))
+        View::new(&self.request(models)?).map_err(Error::Invalid)
     }
 }
 
@@ -125,6 +125,8 @@ pub enum Reason {
     Repartitioned,
     /// It is of another model, or of a place that the topic doesn't have.
     Unknown,
+    /// It is of what was asked for then, or could be seen then: something else is now.
+    OtherView,
     /// Rows of an SQL projection are others now.
     Changed,
 }
@@ -136,6 +138,7 @@ impl Reason {
             Reason::TooOld => "too_old",
             Reason::Repartitioned => "repartitioned",
             Reason::Unknown => "unknown",
+            Reason::OtherView => "other_view",
             Reason::Changed => "changed",
         }
     }

@@ -93,6 +93,12 @@ async fn a_resume_brings_what_was_missed_and_nothing_twice() {
     small_one.item().await;
     let Item::Started { resume } = first.item().await else { panic!() };
     let ids = [(); 4].map(|()| Uuid::now_v7());
+    // One order only, with a filter that its last event leaves.
+    let mut one = wanted(everything(), &[("status[ne]", "shipped")]);
+    one.id = Some(ids[3]);
+    let Item::Started { resume: before } = large.follow(one.clone(), From::Now).await.item().await else {
+        panic!()
+    };
     for (id, status) in ids.iter().flat_map(|id| [(*id, "placed"), (*id, "paid"), (*id, "shipped")]) {
         if status == "placed" {
             world.create(id, account(1), status).await;
@@ -121,11 +127,8 @@ async fn a_resume_brings_what_was_missed_and_nothing_twice() {
             assert_eq!(seen, expected, "from {from}");
         }
     }
-    // One order only, with a filter that its last event leaves.
     for (paid, feed) in [(4, &large), (6, &small), (8, &fresh)] {
-        let mut one = wanted(everything(), &[("status[ne]", "shipped")]);
-        one.id = Some(ids[3]);
-        let mut follower = feed.follow(one, From::Resume(places[0].clone())).await;
+        let mut follower = feed.follow(one.clone(), From::Resume(before.clone())).await;
         let kinds: Vec<Kind> = follower.items_until_ready().await.iter().map(|frame| frame.kind).collect();
         // What is done to it below follows, for the second and the third.
         assert_eq!(kinds[..3], [Kind::Enter, Kind::Change, Kind::Leave]);
@@ -159,8 +162,8 @@ async fn what_cannot_be_resumed_begins_anew() {
         world.reach(&[created.position]).await;
         first.any_change().await;
     }
-    let other_partitions = stage::resume(&[0, 0]);
-    let beyond = stage::resume(&[1 << 40; 3]);
+    let other_partitions = stage::moved(&old, &[0, 0]);
+    let beyond = stage::moved(&old, &[1 << 40; 3]);
     let another_model: Resume = old.to_string().replace("order:", "note:").parse().unwrap();
     for (resume, reason) in [
         (old, Reason::TooOld),
@@ -175,6 +178,39 @@ async fn what_cannot_be_resumed_begins_anew() {
         assert_eq!(follower.ids(), ids.into(), "{reason:?}");
     }
     feed.stop().await;
+    world.stop().await;
+}
+
+/// Who asks for something else than before, or may see something else, has rows that would neither change nor leave.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_for_another_view_begins_anew() {
+    let world = World::new().await;
+    let feed = world.feed(&Options::default());
+    let all = wanted(everything(), &[]);
+    let (own, placed) = (wanted(customer(1), &[]), wanted(everything(), &[("status", "placed")]));
+    let mut first = feed.follow(all.clone(), From::Now).await;
+    let Item::Started { resume } = first.item().await else { panic!() };
+    let ids = [(1, "placed"), (1, "paid"), (2, "placed")].map(|what| (Uuid::now_v7(), what));
+    for (id, (number, status)) in ids {
+        let created = world.create(id, account(number), status).await;
+        world.reach(&[created.position]).await;
+        first.any_change().await;
+    }
+    // Also at an instance that knows nothing of the first.
+    let fresh = world.feed(&Options::default());
+    for feed in [&feed, &fresh] {
+        for (other, rows) in [(&own, [ids[0].0, ids[1].0]), (&placed, [ids[0].0, ids[2].0])] {
+            let mut follower = feed.follow(other.clone(), From::Resume(resume.clone())).await;
+            let Item::Reset { reason } = follower.item().await else { panic!("{other:?}") };
+            assert_eq!(reason, Reason::OtherView);
+            follower.until_ready().await;
+            assert_eq!(follower.ids(), rows.into());
+        }
+        let mut same = feed.follow(all.clone(), From::Resume(resume.clone())).await;
+        assert_eq!(same.until_ready().await.len(), 3);
+    }
+    feed.stop().await;
+    fresh.stop().await;
     world.stop().await;
 }
 

@@ -27,7 +27,8 @@ pub struct Followed {
     visible: Visible,
     /// `None`: everything that is visible.
     fields: Option<Fields>,
-    fingerprint: u64,
+    identity: u64,
+    depends_on_time: bool,
 }
 
 /// All rows of a list at one moment.
@@ -70,7 +71,8 @@ impl ListRequest<'_> {
             filters: self.filters.clone(),
             visible: self.subject.visible().clone(),
             fields: self.shown.fields.clone(),
-            fingerprint: self.fingerprint,
+            identity: self.identity(),
+            depends_on_time: self.depends_on_time(),
         })
     }
 }
@@ -86,9 +88,14 @@ impl Followed {
         &self.visible
     }
 
-    /// Equal if two are equal; others are likely to have others.
-    pub fn fingerprint(&self) -> u64 {
-        self.fingerprint
+    /// As [`ListRequest::identity`].
+    pub fn identity(&self) -> u64 {
+        self.identity
+    }
+
+    /// As [`ListRequest::depends_on_time`].
+    pub fn depends_on_time(&self) -> bool {
+        self.depends_on_time
     }
 }
 

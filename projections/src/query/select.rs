@@ -51,6 +51,13 @@ pub(super) struct Expansion {
     pub(super) visible: Visible,
 }
 
+impl Fields {
+    /// As they were named.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.targets.iter().map(|target| target.name.as_str())
+    }
+}
+
 impl Shown {
     /// The JSON text of a row's state, without what `visible` hides.
     pub(super) fn state(&self, table: &Table, visible: &Visible) -> String {

@@ -130,6 +130,10 @@ impl<'a> Subject<'a> {
         self.name
     }
 
+    pub(super) fn reader(&self) -> Reader<'a> {
+        self.reader
+    }
+
     /// What the reader sees of it.
     pub fn visible(&self) -> &Visible {
         &self.visible

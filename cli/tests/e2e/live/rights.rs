@@ -171,6 +171,63 @@ async fn a_role_that_changes_ends_what_it_let_see() {
     socket.ping().await;
 }
 
+/// What was missed is told as changes of the rows that one has: after other rights, or for other filters, these are others.
+#[tokio::test]
+async fn who_comes_back_with_other_rights_or_filters_gets_the_rows_anew() {
+    let guarded = guarded().await;
+    guarded.role("reader", &["letter.read"]).await;
+    let (ada, bob) = (guarded.person(&["reader"]).await, guarded.person(&[]).await);
+    let own = write(&guarded, &ada, json!({})).await;
+    let mut socket = Socket::open(&ada.client).await;
+    socket.subscribe_now("a", "letter", &json!({})).await;
+    let letter = write(&guarded, &bob, json!({})).await;
+    let shown = socket.find("the letter", |message| message["id"] == letter).await;
+    let resume = shown["resume"].as_str().unwrap().to_owned();
+    ada.client.get_at(&format!("/v1/letter/{letter}"), shown["position"].as_str().unwrap()).await.expect(200);
+    drop(socket);
+
+    let mut socket = Socket::open(&ada.client).await;
+    socket.subscribe("same", "letter", &json!({ "from": resume })).await;
+    assert_eq!(socket.next_of("same").await["type"], "ready");
+    let other = json!({ "from": resume, "filter": { "owner": ada.id } });
+    socket.subscribe("other", "letter", &other).await;
+    assert_eq!(ids_after_reset(&mut socket, "other").await, [own.as_str()]);
+    let other = json!({ "from": resume, "fields": "text" });
+    socket.subscribe("fields", "letter", &other).await;
+    let mut all = ids_after_reset(&mut socket, "fields").await;
+    all.retain(|id| [&own, &letter].contains(&id));
+    assert_eq!(all.len(), 2);
+    drop(socket);
+
+    // While she is away.
+    guarded.admin.client.post("/v1/role/reader/update", &json!({ "permissions": [] })).await.expect(200);
+    eventually("she may not read it any more", async || {
+        (ada.client.get(&format!("/v1/letter/{letter}")).await.status == 404).then_some(())
+    })
+    .await;
+    let mut socket = Socket::open(&ada.client).await;
+    socket.subscribe("a", "letter", &json!({ "from": resume })).await;
+    assert_eq!(ids_after_reset(&mut socket, "a").await, [own]);
+}
+
+/// The rows that a subscription begins anew with, since it is another one than before.
+async fn ids_after_reset(socket: &mut Socket, sub: &str) -> Vec<String> {
+    let reset = socket.next_of(sub).await;
+    assert_eq!((&reset["type"], &reset["reason"]), (&json!("reset"), &json!("other_view")), "{reset}");
+    let mut ids = Vec::new();
+    loop {
+        let message = socket.next_of(sub).await;
+        match message["type"].as_str().unwrap() {
+            "snapshot" => {
+                let rows = message["rows"].as_array().unwrap();
+                ids.extend(rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()));
+            }
+            "ready" => return ids,
+            other => panic!("{other}: {message}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_socket_from_which_nothing_may_be_read_any_more_is_closed() {
     let guarded = guarded().await;

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use writ_projections::query::KeyedRow;
 
 use crate::live::frame::{self, Frame, Kind};
-use crate::live::resume::Resume;
+use crate::live::resume::{Place, Resume};
 
 /// A row of a projection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Answer {
     /// Shares what is equal with the answer before. Error: a key that two rows show, whose columns differ in what JSON doesn't show,
     /// such as the microseconds of a time; nobody could tell them apart.
     pub(super) fn new(
-        projection: &Arc<str>,
+        (projection, view): (&Arc<str>, u64),
         rows: Vec<KeyedRow>,
         before: Option<&Answer>,
     ) -> Result<Answer, Arc<str>> {
@@ -49,7 +49,7 @@ impl Answer {
         if let Some([twice, _]) = rows.array_windows().find(|[a, b]| a.key == b.key) {
             return Err(twice.key.clone());
         }
-        let resume = Resume::new(projection, digest(&rows));
+        let resume = Place::new(projection, digest(&rows)).of(view);
         Ok(Answer { rows, resume })
     }
 
@@ -97,7 +97,7 @@ impl Answer {
     /// The same as it is sent.
     pub(super) fn frames_to(&self, after: &Answer, projection: &Arc<str>) -> Vec<frame::Shared> {
         let steps = self.steps_to(after);
-        let (last, amid) = (after.resume.clone(), amid(projection));
+        let (last, amid) = (after.resume.clone(), amid(projection, after.resume.view()));
         let count = steps.len();
         let frame = |(index, step): (usize, Step)| {
             let more = index + 1 < count;
@@ -116,8 +116,8 @@ impl Answer {
 
 /// Where a copy is that has only part of a difference: nowhere, so that who goes on from there gets all rows. An answer's digest has
 /// two numbers.
-fn amid(projection: &Arc<str>) -> Resume {
-    Resume::new(projection, [0])
+fn amid(projection: &Arc<str>, view: u64) -> Resume {
+    Place::new(projection, [0]).of(view)
 }
 
 fn shared(one: KeyedRow, before: Option<&Answer>) -> Keyed {
@@ -165,7 +165,7 @@ mod tests {
     fn answer(copy: &Copy, before: Option<&Answer>) -> Answer {
         // In another order than that of the keys.
         let rows = copy.iter().rev().map(|(key, row)| KeyedRow { key: key.clone(), row: row.clone() });
-        Answer::new(&"sales".into(), rows.collect(), before).unwrap()
+        Answer::new((&"sales".into(), 7), rows.collect(), before).unwrap()
     }
 
     /// As a client applies what it gets: an `enter` of what it has, or a `change` or `leave` of what it hasn't, is a fault.
@@ -222,8 +222,8 @@ mod tests {
     #[test]
     fn a_resume_stays_what_it_is() {
         let copy = Copy::from([("{\"day\":\"2026-01-31\"}".into(), "{\"orders\":1}".into())]);
-        assert_eq!(answer(&copy, None).resume.to_string(), "sales:AauG_JHD0rSQa7Pdh5O6_oCRMA");
-        assert_eq!(answer(&Copy::new(), None).resume.to_string(), "sales:AePhkpaEk7-OFJr308ec89vcJA");
+        assert_eq!(answer(&copy, None).resume.to_string(), "sales:AgAAAAAAAAAHq4b8kcPStJBrs92Hk7r-gJEw");
+        assert_eq!(answer(&Copy::new(), None).resume.to_string(), "sales:AgAAAAAAAAAH4-GSloSTv44UmvfTx5zz29wk");
     }
 
     #[test]
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn rows_that_show_the_same_key_are_no_answer() {
         let row = |key: &str| KeyedRow { key: key.into(), row: "1".into() };
-        let twice = Answer::new(&"sales".into(), vec![row("b"), row("a"), row("b")], None);
+        let twice = Answer::new((&"sales".into(), 7), vec![row("b"), row("a"), row("b")], None);
         assert_eq!(&*twice.unwrap_err(), "b");
     }
 

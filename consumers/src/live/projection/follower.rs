@@ -59,11 +59,9 @@ impl Follower {
     ) -> Result<Follower, Error> {
         let no_projection = || Error::NoModel(wanted.model.clone());
         let projection = projections.get(&wanted.model).ok_or_else(no_projection)?.clone();
-        let (at, look_again) = match depends_on_time(&projection) {
-            false => (now(), None),
-            true => tick(now()),
-        };
+        let (at, next) = tick(now());
         let followed = wanted.followed(&projections.models, at)?;
+        let look_again = followed.depends_on_time().then_some(next);
         let view = projections.join(&projection, followed);
         count(&wanted.model, 1.0);
         let (projections, standing) = (projections.clone(), view.standing());
@@ -131,7 +129,13 @@ impl Follower {
                 let (stage, item) = match from {
                     From::Now => (Stage::Here(answer), Item::Started { resume }),
                     From::Resume(at) if at == resume => (Stage::Here(answer), Item::Ready { resume }),
-                    From::Resume(_) => (Stage::Rows(answer, 0), Item::Reset { reason: Reason::Changed }),
+                    From::Resume(at) => {
+                        let reason = match at.view() == resume.view() {
+                            true => Reason::Changed,
+                            false => Reason::OtherView,
+                        };
+                        (Stage::Rows(answer, 0), Item::Reset { reason })
+                    }
                     From::Snapshot => {
                         self.stage = Stage::Rows(answer, 0);
                         return self.step();
@@ -166,8 +170,8 @@ impl Follower {
         if self.look_again.is_none_or(|at| Instant::now() < at) {
             return Ok(());
         }
-        let (at, look_again) = tick(now());
-        self.look_again = look_again;
+        let (at, next) = tick(now());
+        self.look_again = Some(next);
         let followed = self.wanted.followed(&self.projections.models, at)?;
         if !self.view.is(&followed) {
             self.view = self.projections.join(&self.projection, followed);
@@ -206,16 +210,10 @@ async fn news(mut standing: watch::Receiver<Standing>, at: Option<Instant>) -> w
 }
 
 /// The time by which rules are read, and when the next one comes.
-fn tick(now: Timestamp) -> (Timestamp, Option<Instant>) {
+fn tick(now: Timestamp) -> (Timestamp, Instant) {
     let since = now.0.rem_euclid(TICK);
     let left = Duration::from_millis((TICK - since).unsigned_abs());
-    (Timestamp(now.0 - since), Some(Instant::now() + left))
-}
-
-/// Whether a rule may have another answer later for the same reader and row. By its text: one that compares with the time names it.
-fn depends_on_time(projection: &Projection) -> bool {
-    let fields = projection.field_rules.iter().map(|rule| &rule.that.source);
-    projection.read.iter().map(|rule| &rule.source).chain(fields).any(|source| source.contains("now"))
+    (Timestamp(now.0 - since), Instant::now() + left)
 }
 
 impl Wanted {

@@ -121,7 +121,7 @@ impl View {
 impl Drop for View {
     fn drop(&mut self) {
         count(self.followed.name(), -1.0);
-        self.projections.forget(self.followed.fingerprint());
+        self.projections.forget(self.followed.identity());
     }
 }
 
@@ -170,7 +170,8 @@ impl Asking {
             };
             failures = 0;
             let Found { mark, rows } = found;
-            let answer = match Answer::new(&self.name, rows, latest.as_deref()) {
+            let of = (&self.name, self.followed.identity());
+            let answer = match Answer::new(of, rows, latest.as_deref()) {
                 Ok(answer) => answer,
                 Err(key) => {
                     let reason = format!("two rows of {} have the key {key}", self.name);

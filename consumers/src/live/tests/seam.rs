@@ -183,10 +183,10 @@ impl Test {
                         if until.is_some_and(|until| count >= until) {
                             let one = &mut self.subscribers[who];
                             one.began = one.began.take().or(began);
-                            one.at = Some(self.hub.lock().at(at));
+                            one.at = Some(self.hub.lock().at(at).of(view.identity()));
                             return;
                         }
-                        merge(&mut at, placed.resume.next());
+                        merge(&mut at, placed.place.next());
                         if view.kind(&placed.change).is_some() {
                             let happened = &placed.change.happened;
                             self.subscribers[who].seen.push((happened.partition, happened.offset));
@@ -218,8 +218,8 @@ impl Test {
             for (offset, change) in &self.log[partition] {
                 if *offset >= at[partition] && *offset < until[partition] {
                     place[partition] = offset + 1;
-                    let resume = self.hub.lock().at(place.clone());
-                    placed.extend(change.as_ref().map(|change| Arc::new(Placed::new(copy(change), resume))));
+                    let behind = self.hub.lock().at(place.as_slice());
+                    placed.extend(change.as_ref().map(|change| Arc::new(Placed::new(copy(change), behind))));
                 }
             }
         }

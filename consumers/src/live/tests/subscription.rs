@@ -139,6 +139,47 @@ async fn rules_that_name_the_time_are_worked_out_again() {
     assert_eq!(alone.live.shared.of_models["offer"].hub.lock().sizes(), (1, 1));
 }
 
+/// Every view has an identity of its own, by which every place to go on from is marked.
+#[test]
+fn views_are_told_apart_by_their_identity() {
+    let all: Vec<Arc<View>> = views().iter().map(view).collect();
+    let again: Vec<Arc<View>> = views().iter().map(view).collect();
+    for (index, one) in all.iter().enumerate() {
+        for (other, same) in again.iter().enumerate() {
+            assert_eq!(one.identity() == same.identity(), index == other, "{index} and {other}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_resume_is_of_its_view() {
+    let mut alone = Alone::new();
+    alone.begin();
+    let wanted = wanted(staff(), Some(id(0)), &[]);
+    let identity = view(&wanted).identity();
+    let mut one = alone.follow(wanted);
+    alone.publish(0, 1);
+    alone.publish(1, 1);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        match one.next().await {
+            Some(Item::Started { resume } | Item::Progress { resume }) => seen.push(resume),
+            Some(Item::Change(frame)) => {
+                assert!(
+                    frame.body().ends_with(&format!(r#""resume":"{}""#, frame.resume)),
+                    "{}",
+                    frame.body()
+                );
+                seen.push(frame.resume.clone());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(seen.iter().all(|resume| resume.view() == identity), "{seen:?}");
+    let places: Vec<&[i64]> = seen.iter().map(super::super::resume::Resume::next).collect();
+    assert_eq!(places, [[0], [1], [2]]);
+}
+
 /// Exchanged for another view, the queue stays, and each change comes as the view of its moment has it.
 #[tokio::test(start_paused = true)]
 async fn another_view_goes_on_with_the_same_queue() {

@@ -354,10 +354,14 @@ impl Follower {
     }
 }
 
-/// A resume with these offsets, by its text.
-pub(super) fn resume(next: &[u64]) -> live::Resume {
+/// The same resume with these offsets, by its text.
+pub(super) fn moved(resume: &live::Resume, next: &[u64]) -> live::Resume {
     use base64::Engine as _;
-    let mut bytes = vec![1];
+    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let text = resume.to_string();
+    let (model, encoded) = text.split_once(':').unwrap();
+    // The form and the view stay.
+    let mut bytes = engine.decode(encoded).unwrap()[..9].to_vec();
     for offset in next {
         let mut number = *offset;
         while number >= 0x80 {
@@ -366,6 +370,5 @@ pub(super) fn resume(next: &[u64]) -> live::Resume {
         }
         bytes.push(number as u8);
     }
-    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    format!("order:{}", engine.encode(bytes)).parse().unwrap()
+    format!("{model}:{}", engine.encode(bytes)).parse().unwrap()
 }
