@@ -223,7 +223,10 @@ mod tests {
     fn a_resume_stays_what_it_is() {
         let copy = Copy::from([("{\"day\":\"2026-01-31\"}".into(), "{\"orders\":1}".into())]);
         assert_eq!(answer(&copy, None).resume.to_string(), "sales:AgAAAAAAAAAHq4b8kcPStJBrs92Hk7r-gJEw");
-        assert_eq!(answer(&Copy::new(), None).resume.to_string(), "sales:AgAAAAAAAAAH4-GSloSTv44UmvfTx5zz29wk");
+        assert_eq!(
+            answer(&Copy::new(), None).resume.to_string(),
+            "sales:AgAAAAAAAAAH4-GSloSTv44UmvfTx5zz29wk"
+        );
     }
 
     #[test]
