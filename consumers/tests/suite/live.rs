@@ -1,6 +1,7 @@
 //! The live feed on a real Kafka, a real registry and a real PostgreSQL, with a decider that writes and a projector.
 
 mod copies;
+mod projections;
 mod stage;
 
 use serde_json::json;
