@@ -43,7 +43,7 @@ pub struct Answer {
 /// A row of a projection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyedRow {
-    /// The JSON text of an object with the columns of its key. No two rows have the same.
+    /// The JSON text of an object with the columns of its key, which no rule hides.
     pub key: String,
     /// Its JSON text as the list shows it.
     pub row: String,
@@ -51,17 +51,11 @@ pub struct KeyedRow {
 
 impl ListRequest<'_> {
     /// This list, to be asked again and again. Errors (`not_followable`): each parameter that is about an order, about pages or about
-    /// more than the rows themselves; a key that is hidden from the reader, for whom rows are not told apart then; and if this is a
-    /// request for rows of a model, which have states ([`ListRequest::matching`]).
+    /// more than the rows themselves; and if this is a request for rows of a model, which have states ([`ListRequest::matching`]).
     pub fn followed(&self) -> Result<Followed, Vec<FieldError>> {
         let mut errors = matching::refused_parameters(&self.given);
         if self.subject.is_model() {
             errors.push(matching::refused("", "rows of a model are followed by their states"));
-        } else if let Some(hidden) =
-            self.subject.key().into_iter().find(|name| !self.subject.visible().shows(name))
-        {
-            let detail = format!("its rows are told apart by `{hidden}`, which is hidden from you");
-            errors.push(matching::refused("", &detail));
         }
         if !errors.is_empty() {
             return Err(errors);
