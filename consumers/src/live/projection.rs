@@ -110,10 +110,14 @@ impl Projections {
 
     /// The view of this list, with all who follow it already.
     fn join(self: &Arc<Self>, projection: &Arc<Projection>, followed: Followed) -> Arc<View> {
+        // Behind the lock: a view whose last follower leaves at this moment ends with what was upgraded here, and takes the lock.
+        let mut others = Vec::new();
         let mut shared = self.shared.lock();
-        let known = shared.views.get(&followed.identity()).into_iter().flatten();
-        if let Some(view) = known.filter_map(Weak::upgrade).find(|view| view.goes_on(&followed)) {
-            return view;
+        for view in shared.views.get(&followed.identity()).into_iter().flatten().filter_map(Weak::upgrade) {
+            if view.goes_on(&followed) {
+                return view;
+            }
+            others.push(view);
         }
         let watch = shared.watch.upgrade().unwrap_or_else(|| {
             let names = self.models.projections.keys().cloned().collect();

@@ -150,3 +150,45 @@ async fn whatever_changes_rows_is_heard() {
     assert!(rewritten.is_rewritten, "and yet it is heard");
     running.stop().await;
 }
+
+/// Else a mark could say of rows that they have what they haven't, and nobody would ask again.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_and_mark_are_of_one_moment() {
+    let stage = Stage::new(&[COUNTER, TALLIES]).await;
+    let (running, counter) = (stage.start(), stage.model("counter"));
+    let id = Uuid::now_v7();
+    tallied(&stage, &publish(&stage, &counter, &[id], 1..=1).await).await;
+    let added = &counter.events["added"];
+    let values = fields(added, &json!({ "by": 1, "amount": 5 }));
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    let writing = async {
+        for version in 2..=200u64 {
+            let at = Timestamp(i64::try_from(version).unwrap());
+            let position = stage.publish(&counter, added, id, version, at, &values).await;
+            if version % 4 == 0 {
+                stage.reach(&[position]).await;
+            }
+        }
+        is_done.store(true, std::sync::atomic::Ordering::SeqCst);
+    };
+    let all = request(&stage, everything(), &[]);
+    let asking = async || {
+        let mut answers = Vec::new();
+        while !is_done.load(std::sync::atomic::Ordering::SeqCst) {
+            let mut answer = answer(&stage, &all).await;
+            answer.rows.sort_by(|a, b| a.key.cmp(&b.key));
+            answers.push(answer);
+        }
+        answers
+    };
+    let (first, second, third, ()) = futures::join!(asking(), asking(), asking(), writing);
+    let mut known: Vec<Answer> = Vec::new();
+    for answer in [first, second, third].concat() {
+        match known.iter().find(|known| known.mark == answer.mark) {
+            Some(known) => assert_eq!(known.rows, answer.rows, "{:?}", answer.mark),
+            None => known.push(answer),
+        }
+    }
+    assert!(known.len() > 20, "of many moments: {}", known.len());
+    running.stop().await;
+}

@@ -19,9 +19,10 @@ use writ_model::decide::Actor;
 use writ_model::{Position, Timestamp};
 use writ_producers::registry::Registry;
 use writ_projections::Reader;
-use writ_projections::positions::Reads;
+use writ_projections::positions::{Reads, channel};
 use writ_projections::query::{ListRequest, Queries};
 use writ_projections::rebuild::{self, Projections};
+use writ_projections::tables::Schema;
 
 use super::stage::{Serving, World, account, customer, everything, of};
 use crate::stage::LIMIT;
@@ -418,6 +419,25 @@ async fn a_projection_that_was_built_anew_is_another_answer() {
     copying.until_equal(&world, &all).await;
     cancel.cancel();
     builder.await.unwrap().unwrap();
+    feed.stop().await;
+    world.stop().await;
+}
+
+/// As when an event that was put aside is given to the projection: its places stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_rewritten_behind_the_places_is_told() {
+    let world = World::new().await;
+    let feed = world.feed(&Options::default());
+    let created = world.create(Uuid::now_v7(), account(1), "paid").await;
+    world.projected("sales", &[created.position]).await;
+    let all = sales(everything(), &[]);
+    let mut copying = Copying::new(&feed, &all, From::Snapshot);
+    copying.until_ready().await;
+    let channel = channel(&Schema::new(&world.options.schema));
+    let rewrite = format!("UPDATE $schema.sales SET orders = 99; SELECT pg_notify('{channel}', 'rewritten')");
+    world.sql(&rewrite).await;
+    assert!(matches!(copying.next().await, Item::Change(_)));
+    assert_eq!(copying.rows[r#"{"status":"paid"}"#]["orders"], 99);
     feed.stop().await;
     world.stop().await;
 }
