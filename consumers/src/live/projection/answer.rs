@@ -203,6 +203,11 @@ mod tests {
             prop_assert_eq!(a.resume == b.resume, first == second);
             prop_assert_eq!(a.is(&b), first == second);
             prop_assert_eq!(a.resume.to_string().parse::<Resume>(), Ok(a.resume.clone()));
+            for (key, row) in &first {
+                let mut other = first.clone();
+                other.insert(key.clone(), format!("{row}0"));
+                prop_assert_ne!(&answer(&other, None).resume, &a.resume);
+            }
         }
 
         /// Only behind the last frame the copy is an answer; no answer has the resume of the others.
