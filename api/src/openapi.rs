@@ -4,7 +4,7 @@ mod auth;
 pub(crate) mod components;
 mod examples;
 mod history;
-mod lists;
+pub(crate) mod lists;
 mod live;
 mod operations;
 mod pages;

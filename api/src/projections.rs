@@ -114,7 +114,7 @@ pub(crate) async fn list(
 }
 
 /// The SQL projection of this name, or a problem that says where the name leads.
-fn projection<'a>(models: &'a Models, name: &str) -> Result<&'a Projection, Problem> {
+pub(crate) fn projection<'a>(models: &'a Models, name: &str) -> Result<&'a Projection, Problem> {
     models.projections.get(name).map(AsRef::as_ref).ok_or_else(|| {
         let hint = if models.get(name).is_some() {
             format!("The rows of the model are at /v1/{name}.")

@@ -1,4 +1,4 @@
-//! `writ tail`: what happens to the rows of a model, line by line, as a server's live feed tells it (docs/tail.md).
+//! `writ tail`: what happens to the rows of a model or an SQL projection, line by line, as a server's live feed tells it (docs/tail.md).
 //!
 //! [`target`] and [`token`] say where and as whom. [`follow`] goes round: a connection ([`connection`], [`session`]) delivers
 //! [`message`]s to [`output`], which shows them as [`text`] or as they are, and from how it ended [`again`] says what comes next.
@@ -34,9 +34,9 @@ use token::{Credentials, Token};
 /// What `writ tail` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
-    /// The model to follow, such as `order`.
-    model: String,
-    /// Only this one, by its id or natural key.
+    /// The model or SQL projection to follow, such as `order`.
+    name: String,
+    /// Only this one, by its id or natural key. Not of a projection.
     #[arg(long)]
     id: Option<String>,
     /// Only rows that this holds for, as in lists: `status=paid`, `total[gte]=100`. May be given several times; all must hold.
@@ -85,7 +85,8 @@ pub(crate) fn run(flags: Flags) -> Result<ExitCode, Failure> {
         }
     }
     let credentials = Credentials::of(flags.token, flags.token_file, &target);
-    let wanted = message::Wanted { model: flags.model, id: flags.id, filters, fields: flags.fields };
+    let Flags { name, id, fields, .. } = flags;
+    let wanted = message::Wanted { name, is_projection: false, id, filters, fields };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -30,6 +30,8 @@
 //! **Rights.** What a subscription's actor may read is worked out when it begins, and again every 30 seconds if a rule of the
 //! model names the time; so a row that only time makes visible or hides is neither entered nor left, until its next event. Whose
 //! rights have changed is the caller's to notice: it ends the subscription.
+//!
+//! **SQL projections** have no feed: their rows are asked for again (`live/projection.rs`).
 
 mod catch_up;
 mod change;
@@ -39,6 +41,7 @@ mod frame;
 mod hub;
 mod index;
 pub mod metrics;
+mod projection;
 mod queue;
 mod replay;
 mod resume;
@@ -72,12 +75,14 @@ use writ_projections::query::Queries;
 use event::Decoder;
 use feed::ModelFeed;
 use hub::Hub;
+use projection::Projections;
 use rdkafka::message::OwnedMessage;
 use ring::Capacity;
 use states::States;
 use tail::{Lane, Tail};
 
 pub use frame::{Frame, Kind};
+pub use projection::Keyed;
 pub use resume::{InvalidResume, MAX_LENGTH as MAX_RESUME_LENGTH, Resume};
 pub use subscription::Subscription;
 pub use wanted::{Error, From, Item, Reason, Wanted};
@@ -101,6 +106,8 @@ pub struct Options {
     pub snapshot_rows: usize,
     /// Memory for the states of aggregates that changed lately, MiB for all models.
     pub cache_mib: u64,
+    /// Between two queries for the same rows of an SQL projection that is followed, milliseconds.
+    pub projection_interval_ms: u64,
 }
 
 impl Default for Options {
@@ -112,6 +119,7 @@ impl Default for Options {
             replay: 1_000_000,
             snapshot_rows: 10_000,
             cache_mib: 64,
+            projection_interval_ms: 200,
         }
     }
 }
@@ -130,6 +138,7 @@ struct Shared {
     /// Whether every hub has begun.
     begun: watch::Receiver<bool>,
     replays: Semaphore,
+    projections: Arc<Projections>,
     /// Of the feed's end.
     cancel: CancellationToken,
 }
@@ -214,6 +223,7 @@ impl Live {
             of_models,
             begun,
             replays: Semaphore::new(REPLAYS),
+            projections: Arc::new(Projections::new(models, queries, options, &cancel)),
             cancel: cancel.clone(),
         });
         let tail = Tail { kafka: kafka.clone(), lanes, readiness, begun: began, cancel: cancel.clone() };

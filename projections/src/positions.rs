@@ -16,6 +16,7 @@
 //! the one before, and each look is one statement, so it sees the one or the other. Only a schema that somebody dropped
 //! begins anew; what was seen of it doesn't count for those who come later, since each of them has a look of its own.
 
+pub(crate) mod line;
 mod look;
 mod watch;
 
@@ -111,7 +112,8 @@ pub enum NotReached {
     Unavailable(String),
 }
 
-/// The channel of NOTIFY on which every transaction that moves places says so, without a payload.
+/// The channel of NOTIFY on which every transaction that moves places says so, without a payload; one that changes rows and moves
+/// none has a payload.
 pub fn channel(schema: &Schema) -> String {
     format!("writ_{:016x}", fnv1a(schema.quoted().as_bytes()))
 }

@@ -7,7 +7,7 @@
 //! only query without a reader is [`Queries::existing`].
 //!
 //! What a list has at one moment is a [`Snapshot`]; whether a state belongs to it is asked of its [`Matching`], without
-//! PostgreSQL.
+//! PostgreSQL. The rows of an SQL projection have no states: who follows them asks again ([`Followed`]) when [`Moves`] says so.
 
 mod asked;
 mod cached;
@@ -15,8 +15,10 @@ mod count;
 mod cursor;
 mod export;
 mod filter;
+mod followed;
 mod identity;
 mod matching;
+mod moves;
 mod page;
 pub(crate) mod permitted;
 mod request;
@@ -54,7 +56,9 @@ pub use asked::Asked;
 pub use cached::{Cached, Keep};
 pub use count::Count;
 pub use export::Export;
+pub use followed::{Answer, Followed, KeyedRow};
 pub use matching::{Keyed, Matching};
+pub use moves::{Looked, Mark, Moves};
 pub use request::{Format, ListRequest, MAX_LIMIT};
 pub use select::Shown;
 pub use snapshot::{Snapshot, SnapshotError};

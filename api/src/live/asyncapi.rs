@@ -11,9 +11,9 @@ use serde_json::{Map, Value as Json, json};
 use writ_model::Models;
 
 use super::handshake::PROTOCOL;
-use super::message::{Frame, FromClient, ToClient};
+use super::message::{Frame, FromClient, RowFrame, ToClient};
 use crate::identity::grants;
-use crate::openapi::{Names, components, reference};
+use crate::openapi::{Names, components, lists, reference};
 use crate::problem;
 
 /// The document. Equal models give an equal document. `url`: by which clients know the server.
@@ -23,9 +23,17 @@ pub(crate) fn document(models: &Models, url: &str) -> Json {
         components::add_model(model, &mut schemas);
         schemas.shift_remove(&Names(model).list());
     }
+    for projection in models.projections.values() {
+        let mut row = lists::row_schema(projection);
+        // `fields` may leave any of them out.
+        row.as_object_mut().map(|row| row.shift_remove("required"));
+        schemas.insert(lists::row_of(projection), row);
+    }
     let heard = variants::<FromClient>(SchemaSettings::draft07().for_deserialize());
     let mut told = variants::<ToClient<'static>>(SchemaSettings::draft07().for_serialize());
     told.extend(variants::<Frame>(SchemaSettings::draft07().for_serialize()));
+    let of_rows = variants::<RowFrame>(SchemaSettings::draft07().for_serialize());
+    told.extend(of_rows.into_iter().map(|(name, schema)| (format!("projection_{name}"), schema)));
     let (heard_names, told_names): (Vec<_>, Vec<_>) =
         (heard.keys().cloned().collect(), told.keys().cloned().collect());
     let all = heard.into_iter().chain(told).map(|(name, schema)| {
@@ -129,9 +137,27 @@ fn bound(models: &Models, message: &str, mut schema: Json) -> Json {
             })
             .collect(),
         "snapshot" => {
-            let rows: Vec<Json> = all.map(|model| reference("schemas", &Names(model).item())).collect();
-            schema["properties"]["rows"]["items"] = json!({ "anyOf": rows });
+            let items = all.map(|model| reference("schemas", &Names(model).item()));
+            let rows = models.projections.values().map(|one| reference("schemas", &lists::row_of(one)));
+            schema["properties"]["rows"]["items"] = json!({ "anyOf": items.chain(rows).collect::<Vec<_>>() });
+            schema["properties"]["keys"]["items"] = json!({ "type": "object" });
             Vec::new()
+        }
+        "subscribe" => {
+            schema["oneOf"] = json!([{ "required": ["model"] }, { "required": ["projection"] }]);
+            Vec::new()
+        }
+        "projection_enter" | "projection_change" | "projection_leave" => {
+            let of_rows = models.projections.values().map(|one| {
+                let condition =
+                    json!({ "properties": { "projection": { "const": one.name } }, "required": ["projection"] });
+                let then = json!({
+                    "key": { "type": "object", "required": one.key },
+                    "row": reference("schemas", &lists::row_of(one)),
+                });
+                json!({ "if": condition, "then": { "properties": then } })
+            });
+            of_rows.collect()
         }
         "command" => all
             .flat_map(|model| {
@@ -157,6 +183,14 @@ fn bound(models: &Models, message: &str, mut schema: Json) -> Json {
     };
     if schema["properties"].get("model").is_some() {
         schema["properties"]["model"]["enum"] = json!(names);
+    }
+    if schema["properties"].get("projection").is_some() {
+        let names: Vec<&String> = models.projections.keys().collect();
+        schema["properties"]["projection"] = match names.is_empty() {
+            // An enum of nothing is none.
+            true => json!(false),
+            false => json!({ "type": "string", "enum": names }),
+        };
     }
     if !rules.is_empty() {
         schema["allOf"] = json!(rules);
@@ -208,6 +242,9 @@ mod tests {
             "enter",
             "change",
             "leave",
+            "projection_enter",
+            "projection_change",
+            "projection_leave",
             "progress",
             "ended",
             "answer",
@@ -277,7 +314,8 @@ mod tests {
         for sample in samples {
             fits(&serde_json::to_value(&sample).unwrap());
         }
-        let snapshot: Json = serde_json::from_str(&ToClient::Snapshot { sub, rows: &rows }.text()).unwrap();
+        let snapshot: Json =
+            serde_json::from_str(&ToClient::Snapshot { sub, rows: &rows, keys: Some(&rows) }.text()).unwrap();
         fits(&snapshot);
         let command = &messages["command"]["payload"];
         assert!(command["allOf"].as_array().unwrap().iter().any(|rule| {

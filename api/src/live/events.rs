@@ -128,10 +128,8 @@ impl Events {
             Item::Ready { resume } => (only("ready", resume.to_string()), true),
             Item::Progress { resume } => (only("progress", resume.to_string()), true),
             Item::Reset { reason } => (event("reset", None, &json!({ "reason": reason.name() })), true),
-            Item::Snapshot { rows } => {
-                let pieces = rows::pieces(rows);
-                (pieces.iter().map(|rows| event("snapshot", None, &Rows { rows })).collect(), true)
-            }
+            Item::Snapshot { rows } => (snapshots(&rows::pieces(rows)), true),
+            Item::KeyedRows { rows } => (snapshots(&rows::keyed_pieces(rows)), true),
             Item::Change(frame) => {
                 let (name, id, body) = (frame.kind.name(), frame.resume.to_string(), frame.body());
                 (format!("event: {name}\nid: {id}\ndata: {{{body}}}\n\n"), true)
@@ -148,6 +146,15 @@ impl Events {
 #[derive(Serialize)]
 struct Rows<'a> {
     rows: &'a [Box<serde_json::value::RawValue>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<&'a [Box<serde_json::value::RawValue>]>,
+}
+
+fn snapshots(pieces: &[rows::Piece]) -> String {
+    let shown = |piece: &rows::Piece| {
+        event("snapshot", None, &Rows { rows: &piece.rows, keys: piece.keys.as_deref() })
+    };
+    pieces.iter().map(shown).collect()
 }
 
 fn until_then(until: writ_model::Timestamp) -> Duration {

@@ -1,4 +1,4 @@
-//! `GET /v1/live/{model}`: the feed for those without WebSockets, as Server-Sent Events or as long poll, by what the client
+//! `GET /v1/live/{model}`, and of an SQL projection: the feed for those without WebSockets, as Server-Sent Events or as long poll, by what the client
 //! accepts.
 
 use std::time::Duration;
@@ -34,10 +34,10 @@ pub(crate) async fn follow(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     // By its place, for a model may be called `tickets`. Names of models need no decoding.
-    let model = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+    let name = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
     let wants_events = accepts_events(&headers);
-    let (ask, wait) = read(model, queries::parameters(query)?, &headers, wants_events)?;
-    let model = ask.model.clone();
+    let (ask, wait) = read(name, queries::parameters(query)?, &headers, wants_events)?;
+    let name = ask.name.clone();
     let (wanted, from) = wanted::read(&app, &caller, ask)?;
     if app.cancel.is_cancelled() {
         return Err(Kind::ShuttingDown.because("The server stops; ask again, any instance."));
@@ -46,8 +46,8 @@ pub(crate) async fn follow(
     let place = app.live.open.take(&caller, address, transport)?;
     let feed = app.api.live.subscribe(wanted, from);
     match wants_events {
-        true => Ok(events::stream(app, caller, place, (model, feed))),
-        false => poll::wait(&app, &caller, &place, (&model, feed), wait).await,
+        true => Ok(events::stream(app, caller, place, (name, feed))),
+        false => poll::wait(&app, &caller, &place, (&name, feed), wait).await,
     }
 }
 
@@ -62,12 +62,12 @@ fn accepts_events(headers: &HeaderMap) -> bool {
 
 /// What the address and the headers ask for, and how long a poll waits.
 fn read(
-    model: String,
+    name: String,
     parameters: Vec<(String, String)>,
     headers: &HeaderMap,
     wants_events: bool,
 ) -> Result<(Ask, Duration), Problem> {
-    let mut ask = Ask { model, from: "now".to_owned(), ..Ask::default() };
+    let mut ask = Ask { name, from: "now".to_owned(), ..Ask::default() };
     let (mut wait, mut seen) = (DEFAULT_WAIT, Vec::new());
     for (name, value) in parameters {
         if matches!(name.as_str(), "id" | "from" | "wait") {

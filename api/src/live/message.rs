@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
+use super::wanted::Of;
 use crate::body;
 use crate::commands::answer::Told;
 use crate::problem::{Kind, Problem};
@@ -24,7 +25,7 @@ pub(super) const MAX_NAME: usize = 255;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum FromClient {
-    /// Follow a model.
+    /// Follow a model or an SQL projection.
     Subscribe(Subscribe),
     /// No more of a subscription; `ended` confirms it.
     Unsubscribe(Unsubscribe),
@@ -36,16 +37,20 @@ pub(super) enum FromClient {
     Command(Command),
 }
 
-/// Follow a model.
+/// Follow a model or an SQL projection.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Subscribe {
     /// The client's name for the subscription, in every message of it. Not one that it has open.
     #[schemars(length(min = 1, max = 255))]
     pub(super) sub: String,
-    /// Which model.
-    pub(super) model: String,
-    /// Only this one, by its id or natural key.
+    /// Which model: this or `projection`.
+    #[serde(default)]
+    pub(super) model: Option<String>,
+    /// Which SQL projection: this or `model`.
+    #[serde(default)]
+    pub(super) projection: Option<String>,
+    /// Only this one, by its id or natural key. Not of a projection.
     #[serde(default)]
     pub(super) id: Option<String>,
     /// Only what fits: the filters of lists, `{"status": "paid", "total[gte]": "100"}`.
@@ -62,6 +67,24 @@ pub(super) struct Subscribe {
 
 fn now() -> String {
     "now".to_owned()
+}
+
+impl Subscribe {
+    /// The name of what is to be followed, and what it is said to be.
+    pub(super) fn followed(&self) -> Result<(String, Of), Problem> {
+        let invalid = |pointer: &str, code: &str, detail: &str| {
+            Err(Problem::at(Kind::InvalidInput, pointer, code, detail))
+        };
+        match (&self.model, &self.projection) {
+            (Some(model), None) => Ok((model.clone(), Of::Model)),
+            (None, Some(projection)) => Ok((projection.clone(), Of::Projection)),
+            (None, None) => invalid("/model", "required", "One of `model` and `projection` is needed."),
+            (Some(_), Some(_)) => {
+                let detail = "Follow a `model` or a `projection`: both are two subscriptions.";
+                invalid("/projection", "not_both", detail)
+            }
+        }
+    }
 }
 
 /// The value of a filter.
@@ -202,6 +225,10 @@ pub(super) enum ToClient<'a> {
         sub: &'a str,
         #[schemars(with = "Vec<Json>")]
         rows: &'a [Box<RawValue>],
+        /// Of an SQL projection: the keys of the same rows, one each.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Vec<Json>")]
+        keys: Option<&'a [Box<RawValue>]>,
     },
     /// The rows are complete, or what was missed was delivered; changes follow.
     Ready { sub: &'a str, resume: String },
@@ -305,6 +332,19 @@ pub(super) enum Frame {
     },
     /// It is none any more: deleted, changed, or not readable any more.
     Leave { sub: String, model: String, id: Uuid, position: String, resume: String },
+}
+
+/// What becomes of a row of an SQL projection, which the feed writes.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case", tag = "type")]
+#[expect(dead_code, reason = "describes what the feed writes")]
+pub(super) enum RowFrame {
+    /// It begins to be one of the subscription's.
+    Enter { sub: String, projection: String, key: Json, row: Json, resume: String },
+    /// It is still one of them, and another one than it was.
+    Change { sub: String, projection: String, key: Json, row: Json, resume: String },
+    /// It is none any more.
+    Leave { sub: String, projection: String, key: Json, resume: String },
 }
 
 impl ToClient<'_> {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::feed::{Item, Subscription};
 use super::open::Place;
-use super::rows::Row;
+use super::rows::{self, Row};
 use super::wanted::{self, sees_the_same};
 use crate::app::App;
 use crate::caller::{Caller, lasting};
@@ -31,11 +31,22 @@ struct Polled {
     reset: Option<&'static str>,
     /// All rows, if the answer begins with them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    snapshot: Option<Vec<queries::Item>>,
+    snapshot: Option<Vec<Shown>>,
+    /// Of an SQL projection: the keys of these rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<Vec<Box<RawValue>>>,
     /// What happened since.
     changes: Vec<Box<RawValue>>,
     /// Goes into `from` of the next poll.
     resume: String,
+}
+
+/// A row as lists show it.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Shown {
+    OfModel(queries::Item),
+    OfProjection(Box<RawValue>),
 }
 
 /// What there is to say so far.
@@ -45,6 +56,8 @@ struct Collected {
     resume: Option<String>,
     /// What was missed, or the snapshot, is complete.
     is_ready: bool,
+    /// What belongs to the last change follows at once.
+    more: bool,
 }
 
 /// Waits for something to say, at most for `wait`.
@@ -75,7 +88,7 @@ pub(super) async fn wait(
             () = app.cancel.cancelled() => return collected.answer(),
             () = tokio::time::sleep_until(until) => return collected.answer(),
         }
-        while collected.polled.changes.len() < MANY
+        while (collected.more || collected.polled.changes.len() < MANY)
             && let Some(item) = feed.next().now_or_never()
         {
             collected.take(item)?;
@@ -93,10 +106,18 @@ impl Collected {
                 let change = format!("{{{}}}", frame.body());
                 let change = RawValue::from_string(change).expect("invariant: the feed writes JSON");
                 self.polled.changes.push(change);
+                self.more = frame.more;
                 frame.resume.to_string()
             }
             Some(Item::Snapshot { rows }) => {
-                let rows = rows.into_iter().map(|row: Row| queries::Item::from(row));
+                let rows = rows.into_iter().map(|row: Row| Shown::OfModel(row.into()));
+                self.polled.snapshot.get_or_insert_default().extend(rows);
+                return Ok(());
+            }
+            Some(Item::KeyedRows { rows }) => {
+                let keys = rows.iter().map(|one| rows::raw(&one.key));
+                self.polled.keys.get_or_insert_default().extend(keys);
+                let rows = rows.iter().map(|one| Shown::OfProjection(rows::raw(&one.row)));
                 self.polled.snapshot.get_or_insert_default().extend(rows);
                 return Ok(());
             }
@@ -125,8 +146,8 @@ impl Collected {
 
     fn is_worth_telling(&self) -> bool {
         let polled = &self.polled;
-        let is_full = polled.changes.len() >= MANY && polled.snapshot.is_none();
-        is_full || (self.is_ready && (!polled.changes.is_empty() || polled.snapshot.is_some()))
+        let is_full = polled.changes.len() >= MANY && polled.snapshot.is_none() && !self.more;
+        is_full || (self.is_ready && !self.more && (!polled.changes.is_empty() || polled.snapshot.is_some()))
     }
 
     fn answer(self) -> Result<Response, Problem> {

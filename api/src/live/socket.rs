@@ -251,7 +251,12 @@ impl Socket {
                 let text = Utf8Bytes::try_from(frame.message(sub)).expect("invariant: frames are texts");
                 return self.write(Some(Message::Text(text))).await;
             }
-            Some(Item::Snapshot { rows }) => return Box::pin(self.put_rows(sub, rows)).await,
+            Some(Item::Snapshot { rows }) => {
+                return Box::pin(self.put_rows(sub, rows::pieces(rows))).await;
+            }
+            Some(Item::KeyedRows { rows }) => {
+                return Box::pin(self.put_rows(sub, rows::keyed_pieces(rows))).await;
+            }
             Some(Item::Started { resume }) => ToClient::Subscribed { sub, resume: resume.to_string() },
             Some(Item::Ready { resume }) => ToClient::Ready { sub, resume: resume.to_string() },
             Some(Item::Progress { resume }) => ToClient::Progress { sub, resume: resume.to_string() },
@@ -273,9 +278,9 @@ impl Socket {
         self.write(Some(Message::Text(message.text()))).await
     }
 
-    async fn put_rows(&mut self, sub: &str, rows: Vec<rows::Row>) -> Result<(), End> {
-        for piece in rows::pieces(rows) {
-            let message = ToClient::Snapshot { sub, rows: &piece };
+    async fn put_rows(&mut self, sub: &str, pieces: Vec<rows::Piece>) -> Result<(), End> {
+        for rows::Piece { rows, keys } in &pieces {
+            let message = ToClient::Snapshot { sub, rows, keys: keys.as_deref() };
             self.write(Some(Message::Text(message.text()))).await?;
         }
         Ok(())

@@ -4,11 +4,12 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
-use writ_model::access::{Readable, visible};
+use writ_model::access::Readable;
 use writ_model::decide::Actor;
 use writ_model::{Models, Timestamp};
 
 use super::feed::{Item, Subscription};
+use super::wanted::seen;
 
 /// One subscription.
 #[derive(Debug)]
@@ -96,10 +97,9 @@ impl Subscriptions {
     ) -> Narrowed {
         let mut narrowed = Narrowed { ended: Vec::new(), nothing_is_left: !self.all.is_empty() };
         self.all.retain(|one| {
-            let Some(model) = models.get(&one.model) else { return false };
-            let sees = visible(model, after, now);
+            let Some(sees) = seen(models, &one.model, after, now) else { return false };
             narrowed.nothing_is_left &= matches!(sees.rows, Readable::Nothing);
-            let is_same = visible(model, before, now) == sees;
+            let is_same = seen(models, &one.model, before, now) == Some(sees);
             if !is_same {
                 narrowed.ended.push(one.name.clone());
             }

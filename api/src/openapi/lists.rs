@@ -72,19 +72,29 @@ pub(super) fn add_projections(
     schemas.insert("Count".to_owned(), count());
     schemas.insert("Projection".to_owned(), state());
     for projection in models.projections.values() {
-        // No model's schema has such a name: a point stands only before the name of a command or an event.
-        let name = format!("Projections.{}", pascal(&projection.name));
-        let mut row = json_schema::of_row(projection);
-        if let Some(doc) = &projection.doc {
-            row["description"] = json!(doc);
-        }
-        schemas.insert(format!("{name}Row"), row);
-        schemas.insert(format!("{name}List"), list(&reference("schemas", &format!("{name}Row"))));
+        let (row, all) = (row_of(projection), format!("Projections.{}List", pascal(&projection.name)));
+        schemas.insert(row.clone(), row_schema(projection));
+        schemas.insert(all.clone(), list(&reference("schemas", &row)));
         paths.insert(
             format!("/v1/projections/{}", projection.name),
-            json!({ "get": of_projection(projection, &format!("{name}List")) }),
+            json!({ "get": of_projection(projection, &all) }),
         );
     }
+}
+
+/// The name of the schema of a projection's row.
+pub(crate) fn row_of(projection: &Projection) -> String {
+    // No model's schema has such a name: a point stands only before the name of a command or an event.
+    format!("Projections.{}Row", pascal(&projection.name))
+}
+
+/// The schema of a projection's row.
+pub(crate) fn row_schema(projection: &Projection) -> Json {
+    let mut row = json_schema::of_row(projection);
+    if let Some(doc) = &projection.doc {
+        row["description"] = json!(doc);
+    }
+    row
 }
 
 fn of_projection(projection: &Projection, schema: &str) -> Json {
@@ -216,7 +226,8 @@ fn common(fields_of: &IndexMap<String, Field>, search: &[String]) -> Vec<Json> {
 }
 
 /// The filters on fields and their parts.
-fn filters(fields: &IndexMap<String, Field>) -> Vec<Json> {
+/// The filters on fields.
+pub(super) fn filters(fields: &IndexMap<String, Field>) -> Vec<Json> {
     let mut parameters = Vec::new();
     for field in fields.values() {
         add(&field.name, &field.ty, false, &mut parameters);

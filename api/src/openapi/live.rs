@@ -3,6 +3,7 @@
 
 use http::StatusCode;
 use serde_json::{Map, Value as Json, json};
+use writ_model::declaration::Projection;
 use writ_model::{Model, Models};
 
 use super::auth::response;
@@ -24,6 +25,9 @@ pub(super) fn add_paths(models: &Models, paths: &mut Map<String, Json>) {
     for model in models.models.values() {
         paths.insert(format!("/v1/live/{}", model.name), json!({ "get": follow(model) }));
     }
+    for projection in models.projections.values() {
+        paths.insert(format!("/v1/live/{}", projection.name), json!({ "get": follow_rows(projection) }));
+    }
     // Beside the feed of a model that is called so.
     let path = paths.entry("/v1/live/tickets").or_insert_with(|| json!({}));
     path["post"] = json!({
@@ -40,10 +44,17 @@ pub(super) fn add_schemas(models: &Models, schemas: &mut Map<String, Json>) {
     for model in models.models.values() {
         schemas.insert(polled(model), poll(model));
     }
+    for projection in models.projections.values() {
+        schemas.insert(polled_rows(projection), poll_rows(projection));
+    }
 }
 
 fn polled(model: &Model) -> String {
     format!("{}Changes", pascal(&model.name))
+}
+
+fn polled_rows(projection: &Projection) -> String {
+    format!("Projections.{}Changes", pascal(&projection.name))
 }
 
 fn socket() -> Json {
@@ -72,9 +83,17 @@ fn follow(model: &Model) -> Json {
     let mut parameters = lists::filters_of(model);
     // One by its key as well.
     parameters.retain(|parameter| parameter["name"] != "id");
+    parameters.push(parameter("id", "Only this one, by its id or natural key.", json!({ "type": "string" })));
+    operation(&model.name, "items", parameters, &polled(model))
+}
+
+fn follow_rows(projection: &Projection) -> Json {
+    operation(&projection.name, "rows", lists::filters(&projection.fields), &polled_rows(projection))
+}
+
+fn operation(name: &str, what: &str, mut parameters: Vec<Json>, schema: &str) -> Json {
     let text = || json!({ "type": "string" });
     parameters.extend([
-        parameter("id", "Only this one, by its id or natural key.", text()),
         lists::fields(),
         parameter("from", "`now`, `snapshot`, or a `resume`.", json!({ "type": "string", "default": "now" })),
         parameter(
@@ -84,18 +103,43 @@ fn follow(model: &Model) -> Json {
         ),
         json!({ "name": "Last-Event-ID", "in": "header", "description": "Of an event stream: where it goes on, in place of `from`.", "schema": text() }),
     ]);
-    let mut found =
-        success("What happened, as soon as something has.", &[], &reference("schemas", &polled(model)));
+    let mut found = success("What happened, as soon as something has.", &[], &reference("schemas", schema));
     found["content"]["text/event-stream"] = json!({ "schema": { "type": "string" } });
     json!({
-        "operationId": format!("live_{}", model.name),
+        "operationId": format!("live_{name}"),
         "tags": [TAG],
-        "summary": format!("Changes of {} items: an event stream with `Accept: text/event-stream`, else a long poll", model.name),
+        "summary": format!("Changes of {name} {what}: an event stream with `Accept: text/event-stream`, else a long poll"),
         "parameters": parameters,
         "security": Security::ByRules { changes: false }.to_json(),
         "responses": Problems::of_query()
             .and(&[StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND])
             .responses([("200", found)]),
+    })
+}
+
+fn poll_rows(projection: &Projection) -> Json {
+    let row = reference("schemas", &lists::row_of(projection));
+    let key = json!({ "type": "object", "required": projection.key, "description": "The columns that identify the row." });
+    json!({
+        "type": "object",
+        "required": ["changes", "resume"],
+        "properties": {
+            "reset": { "type": "string", "enum": ["changed", "other_view"], "description": "`from` was of no use: forget what there is and take `snapshot`." },
+            "snapshot": { "type": "array", "items": row, "description": "All rows, if the answer begins with them." },
+            "keys": { "type": "array", "items": key, "description": "The keys of the rows of `snapshot`, one each." },
+            "changes": { "type": "array", "items": {
+                "type": "object",
+                "required": ["type", "projection", "key", "resume"],
+                "properties": {
+                    "type": { "type": "string", "enum": ["enter", "change", "leave"] },
+                    "projection": { "type": "string", "const": projection.name },
+                    "key": key,
+                    "row": row,
+                    "resume": { "type": "string" }
+                }
+            } },
+            "resume": { "type": "string", "description": "Goes into `from` of the next poll." }
+        }
     })
 }
 

@@ -141,7 +141,7 @@ impl Tries {
         let said = if reason.is_empty() { format!("code {code}") } else { format!("{reason} ({code})") };
         match code {
             4401 => self.signed_out(reason, about),
-            4403 => Err(Error::NothingLeft { model: about.wanted.model.clone() }),
+            4403 => Err(Error::NothingLeft { model: about.wanted.name.clone() }),
             // We are to blame, and would be again.
             1002 | 1003 | 1007 | 1009 | 1010 => Err(Error::Protocol { detail: said }),
             _ if self.is_first() => Err(Error::Lost { url: about.target.base.clone(), detail: said }),
@@ -200,7 +200,9 @@ impl Tries {
             (_, slug) => {
                 let is_place = problem.errors.iter().any(|fault| fault.pointer == "/from");
                 let help = match slug {
-                    "unknown-model" => format!("{url}/docs lists the models of this server."),
+                    "unknown-model" => {
+                        format!("{url}/docs lists the models and SQL projections of this server.")
+                    }
                     _ if is_place => {
                         "Begin with `--from now`, or with `--from snapshot` and a filter that fewer rows fit."
                             .to_owned()

@@ -18,7 +18,10 @@ const SUB: &str = "tail";
 /// What is to be followed.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    pub(super) model: String,
+    /// Name of a model or of an SQL projection.
+    pub(super) name: String,
+    /// The server has said that no model is called so.
+    pub(super) is_projection: bool,
     pub(super) id: Option<String>,
     pub(super) filters: BTreeMap<String, String>,
     pub(super) fields: Option<String>,
@@ -27,7 +30,8 @@ pub(super) struct Wanted {
 impl Wanted {
     /// The message that asks for it.
     pub(super) fn subscribe(&self, from: &str) -> String {
-        let mut message = json!({ "type": "subscribe", "sub": SUB, "model": self.model, "from": from });
+        let of = if self.is_projection { "projection" } else { "model" };
+        let mut message = json!({ "type": "subscribe", "sub": SUB, of: self.name, "from": from });
         if let Some(id) = &self.id {
             message["id"] = json!(id);
         }
@@ -52,15 +56,15 @@ pub(super) enum FromServer {
     /// The place to go on from is of no use; all rows follow.
     Reset { reason: String },
     /// Some of the rows.
-    Snapshot { rows: Vec<Row> },
+    Snapshot(Rows),
     /// The rows are complete, or what was missed was delivered.
     Ready { resume: String },
     /// A row begins to be one of those that are followed.
-    Enter(Change),
+    Enter(Changed),
     /// It still is.
-    Change(Change),
+    Change(Changed),
     /// It isn't any more.
-    Leave { id: String, resume: String },
+    Leave(Left),
     /// Nothing for us for a while.
     Progress { resume: String },
     /// Nothing follows.
@@ -95,7 +99,49 @@ impl FromServer {
     }
 }
 
-/// A change of a row.
+/// Rows of a model, or of an SQL projection.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Rows {
+    OfProjection { rows: Vec<Map<String, Json>>, keys: Vec<Map<String, Json>> },
+    OfModel { rows: Vec<Row> },
+}
+
+/// A change of a row of a model, or of an SQL projection.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Changed {
+    OfProjection { key: Map<String, Json>, row: Map<String, Json>, resume: String },
+    OfModel(Change),
+}
+
+impl Changed {
+    /// Where to go on behind it.
+    pub(super) fn resume(&self) -> &str {
+        match self {
+            Changed::OfProjection { resume, .. } | Changed::OfModel(Change { resume, .. }) => resume,
+        }
+    }
+}
+
+/// A row that leaves.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Left {
+    OfProjection { key: Map<String, Json>, resume: String },
+    OfModel { id: String, resume: String },
+}
+
+impl Left {
+    /// Where to go on behind it.
+    pub(super) fn resume(&self) -> &str {
+        match self {
+            Left::OfProjection { resume, .. } | Left::OfModel { resume, .. } => resume,
+        }
+    }
+}
+
+/// A change of a row of a model.
 #[derive(Debug, Deserialize)]
 pub(super) struct Change {
     pub(super) id: String,
@@ -175,7 +221,13 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_in_no_message() {
-        let mut wanted = Wanted { model: "order".into(), id: None, filters: BTreeMap::new(), fields: None };
+        let mut wanted = Wanted {
+            name: "order".into(),
+            is_projection: false,
+            id: None,
+            filters: BTreeMap::new(),
+            fields: None,
+        };
         let sent = |wanted: &Wanted| serde_json::from_str::<Json>(&wanted.subscribe("now")).unwrap();
         assert_eq!(
             sent(&wanted),
@@ -191,6 +243,8 @@ mod tests {
                 "filter": { "total[gte]": "100" }, "fields": "total",
             })
         );
+        wanted.is_projection = true;
+        assert_eq!((&sent(&wanted)["projection"], sent(&wanted).get("model")), (&json!("order"), None));
     }
 
     #[test]

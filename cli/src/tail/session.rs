@@ -57,6 +57,8 @@ impl Follow {
     async fn listen(&mut self, socket: &mut WebSocketStream<&mut Io>) -> Result<Done, End> {
         let subscribe = Message::text(self.wanted.subscribe(&self.place.from));
         socket.send(subscribe).await.map_err(broken)?;
+        // Which of both it is, is the server's to say.
+        let mut no_model = None;
         let mut silence = SILENCE.0;
         let mut follows = false;
         loop {
@@ -84,6 +86,22 @@ impl Follow {
                     .saturating_mul(MISSED_PINGS)
                     .clamp(SILENCE.0, SILENCE.1);
             }
+            if let FromServer::Error { problem } = &message {
+                match problem.slug() {
+                    "unknown-model" if !self.wanted.is_projection => {
+                        self.wanted.is_projection = true;
+                        no_model = Some(problem.clone());
+                        let subscribe = Message::text(self.wanted.subscribe(&self.place.from));
+                        socket.send(subscribe).await.map_err(broken)?;
+                        continue;
+                    }
+                    "unknown-projection" => {
+                        self.wanted.is_projection = false;
+                        return Err(End::Problem(no_model.unwrap_or_else(|| problem.clone())));
+                    }
+                    _ => {}
+                }
+            }
             if message.is_progress() && !follows {
                 follows = true;
                 self.follows();
@@ -96,7 +114,7 @@ impl Follow {
 
     /// Shows a message and does what it asks for. The place moves on once it is shown.
     async fn heard(&mut self, message: &FromServer, text: &str) -> Result<Option<Done>, End> {
-        let is_snapshot = matches!(message, FromServer::Snapshot { .. } | FromServer::Ready { .. });
+        let is_snapshot = matches!(message, FromServer::Snapshot(_) | FromServer::Ready { .. });
         if is_snapshot && let Some(reason) = self.place.restarts.take() {
             // As the server says it when a resume is of no use.
             let reset = FromServer::Reset { reason: reason.to_owned() };
@@ -109,7 +127,7 @@ impl Follow {
             return Ok(Some(done));
         }
         match message {
-            FromServer::Welcome { .. } | FromServer::Snapshot { .. } | FromServer::Other => {}
+            FromServer::Welcome { .. } | FromServer::Snapshot(_) | FromServer::Other => {}
             FromServer::Subscribed { resume } | FromServer::Ready { resume } => {
                 self.place.reached(resume);
                 if self.until_caught_up {
@@ -123,8 +141,9 @@ impl Follow {
                     super::text::clean(reason)
                 ));
             }
-            FromServer::Enter(change) | FromServer::Change(change) => self.place.reached(&change.resume),
-            FromServer::Leave { resume, .. } | FromServer::Progress { resume } => self.place.reached(resume),
+            FromServer::Enter(change) | FromServer::Change(change) => self.place.reached(change.resume()),
+            FromServer::Leave(left) => self.place.reached(left.resume()),
+            FromServer::Progress { resume } => self.place.reached(resume),
             FromServer::Ended { reason, resume } => {
                 if let Some(resume) = resume {
                     self.place.reached(resume);
@@ -153,7 +172,7 @@ impl Follow {
 
     fn follows(&mut self) {
         let said = if self.tries.is_first() { "Following" } else { "Connected again, following" };
-        notice(&format!("{said} {} at {}.", self.wanted.model, self.connector.target.base));
+        notice(&format!("{said} {} at {}.", self.wanted.name, self.connector.target.base));
         self.tries.follows();
     }
 }

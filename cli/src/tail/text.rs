@@ -1,5 +1,6 @@
 //! Messages as lines for people: time, kind, which row, event, and what of it changed, with the old value where it was seen.
 
+mod keyed;
 mod known;
 
 use serde_json::{Map, Value as Json};
@@ -7,7 +8,7 @@ use uuid::Uuid;
 use writ_model::Type;
 use writ_model::declaration::KeyOf;
 
-use super::message::{Change, FromServer, Row, Wanted};
+use super::message::{Change, Changed, FromServer, Left, Row, Rows, Wanted};
 use known::{Known, Seen};
 
 /// Longest value that is shown whole, characters.
@@ -20,7 +21,8 @@ const TIME: usize = 24;
 /// Makes lines. Remembers rows, to know what a change changes.
 #[derive(Debug)]
 pub(super) struct Lines {
-    model: String,
+    /// Of the model or projection.
+    name: String,
     /// Only some fields are wanted.
     is_narrow: bool,
     colours: bool,
@@ -53,20 +55,31 @@ impl Kind {
 impl Lines {
     pub(super) fn new(wanted: &Wanted, colours: bool) -> Lines {
         let is_narrow = wanted.fields.is_some();
-        Lines { model: wanted.model.clone(), is_narrow, colours, app: None, known: Known::default() }
+        Lines { name: wanted.name.clone(), is_narrow, colours, app: None, known: Known::default() }
     }
 
     /// The lines of a message, each with its end. None for what is no news.
     pub(super) fn of(&mut self, message: &FromServer) -> String {
         match message {
-            FromServer::Snapshot { rows } => rows.iter().map(|row| self.row(row)).collect(),
-            FromServer::Enter(change) => self.change(Kind::Enter, change),
-            FromServer::Change(change) => self.change(Kind::Change, change),
-            FromServer::Leave { id, .. } => {
+            FromServer::Snapshot(Rows::OfModel { rows }) => rows.iter().map(|row| self.row(row)).collect(),
+            FromServer::Snapshot(Rows::OfProjection { rows, keys }) => {
+                rows.iter().zip(keys).map(|(row, key)| self.keyed(Kind::Row, key, row)).collect()
+            }
+            FromServer::Enter(change) => self.changed(Kind::Enter, change),
+            FromServer::Change(change) => self.changed(Kind::Change, change),
+            FromServer::Leave(Left::OfProjection { key, .. }) => self.keyed_left(key),
+            FromServer::Leave(Left::OfModel { id, .. }) => {
                 let label = self.known.take(id).map_or_else(|| clean(id), |seen| seen.label);
                 self.line(NO_TIME, Kind::Leave, &label, "", &[])
             }
             _ => String::new(),
+        }
+    }
+
+    fn changed(&mut self, kind: Kind, change: &Changed) -> String {
+        match change {
+            Changed::OfModel(change) => self.change(kind, change),
+            Changed::OfProjection { key, row, .. } => self.keyed(kind, key, row),
         }
     }
 
@@ -94,12 +107,7 @@ impl Lines {
         };
         let values = match (kind, &before) {
             (_, Some(seen)) => {
-                let changed = row.state.iter().filter(|(name, value)| seen.state.get(*name) != Some(value));
-                let shown = changed.map(|(name, value)| match seen.state.get(name) {
-                    Some(old) => format!("{}: {} → {}", clean(name), shown(old), shown(value)),
-                    None => pair(name, value),
-                });
-                shown.chain(self.recorded(change)).collect()
+                news(&seen.state, &row.state).into_iter().chain(self.recorded(change)).collect()
             }
             (Kind::Enter, None) => {
                 let data = event.data.iter().filter(|(_, value)| !value.is_null());
@@ -145,7 +153,7 @@ impl Lines {
                 return None;
             }
             let text = Type::Text { min_length: None, max_length: None, pattern: None };
-            let key = KeyOf { app: app.clone(), model: self.model.clone(), ty: Box::new(text) };
+            let key = KeyOf { app: app.clone(), model: self.name.clone(), ty: Box::new(text) };
             let mut values = places.into_iter().flat_map(Map::values);
             values.find(|value| is_key_of(value, &key, uuid)).map(shown)
         });
@@ -156,7 +164,7 @@ impl Lines {
         let (name, colour) = kind.look();
         let padding = " ".repeat(6 - name.len());
         let kind = if self.colours { format!("\x1b[{colour}m{name}\x1b[0m") } else { name.to_owned() };
-        let mut line = format!("{:TIME$}  {kind}{padding}  {} {label}", clean(time), clean(&self.model));
+        let mut line = format!("{:TIME$}  {kind}{padding}  {} {label}", clean(time), clean(&self.name));
         if !event.is_empty() {
             line.push_str("  ");
             line.push_str(&clean(event));
@@ -176,6 +184,16 @@ fn is_key_of(value: &Json, key: &KeyOf, id: Uuid) -> bool {
         Json::Number(number) => key.id(&number.to_string()) == Some(id),
         _ => false,
     }
+}
+
+/// The fields that are others now, with the old value where there was one.
+fn news(before: &Map<String, Json>, now: &Map<String, Json>) -> Vec<String> {
+    let changed = now.iter().filter(|(name, value)| before.get(*name) != Some(value));
+    let shown = changed.map(|(name, value)| match before.get(name) {
+        Some(old) => format!("{}: {} → {}", clean(name), shown(old), shown(value)),
+        None => pair(name, value),
+    });
+    shown.collect()
 }
 
 /// The fields that have a value.

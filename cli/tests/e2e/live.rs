@@ -5,6 +5,7 @@ mod document;
 mod following;
 mod http;
 mod opening;
+mod projections;
 mod rfc6455;
 mod rights;
 mod stopping;
@@ -39,6 +40,27 @@ allow:
   fields: { mark: role('staff') }
 ";
 
+/// How many letters each status has seen, and a column that only staff sees.
+const POST: &str = "\
+projection: post
+fields:
+  status: { type: text, key: true }
+  letters: { type: integer }
+  words: { type: integer }
+allow:
+  read: role('staff') || state.status == 'sent'
+  fields: { words: role('staff') }
+on:
+  letter.written: |
+    INSERT INTO post (status, letters, words) VALUES ('draft', 1, 1)
+    ON CONFLICT (status) DO UPDATE SET letters = post.letters + 1
+  letter.rewritten: UPDATE post SET words = words + 1 WHERE status = 'draft'
+  letter.sent: |
+    INSERT INTO post (status, letters, words) VALUES ('sent', 1, 1)
+    ON CONFLICT (status) DO UPDATE SET letters = post.letters + 1
+  letter.burnt: DELETE FROM post WHERE status = 'sent'
+";
+
 /// What nobody reads by a rule.
 const LEDGER: &str = "\
 model: ledger
@@ -58,7 +80,8 @@ async fn guarded() -> Guarded {
 async fn guarded_with(more: &[(&str, &str)]) -> Guarded {
     let redis = world::redis_url();
     let settings = [&world::with_redis(&redis), more].concat();
-    Guarded::start_with(&[("letter.yaml", LETTER), ("ledger.yaml", LEDGER)], &settings).await
+    Guarded::start_with(&[("letter.yaml", LETTER), ("post.yaml", POST), ("ledger.yaml", LEDGER)], &settings)
+        .await
 }
 
 /// A world with the models of the tests.

@@ -71,6 +71,61 @@ async fn all_rows_come_first_where_they_are_asked_for() {
     assert_eq!(tail.ended().await.0.code(), Some(0));
 }
 
+/// As `daily_sales` of the sample shop.
+const DAILY: &str = "\
+projection: daily_sales
+fields: { day: { type: date, key: true }, orders: integer, total: { type: decimal, precision: 24, scale: 4 } }
+on:
+  order.placed: |
+    INSERT INTO daily_sales (day, orders, total) VALUES ((:event.time AT TIME ZONE 'UTC')::date, 1, :total)
+    ON CONFLICT (day) DO UPDATE SET orders = daily_sales.orders + 1, total = daily_sales.total + excluded.total
+";
+
+#[tokio::test]
+async fn rows_of_a_projection_are_followed_like_those_of_a_model() {
+    let world = World::new();
+    world.write_model("daily.yaml", DAILY);
+    let server = world.start(&[]).await;
+    let app = server.client();
+    let placed = app.place_order().await;
+    app.get_at("/v1/projections/daily_sales", placed.position()).await.expect(200);
+    let arguments = ["daily_sales", "--from", "snapshot", "--filter", "orders[gte]=1"];
+    let mut tail = Tail::following(&world, server.base(), &arguments).await;
+    let line = tail.line().await;
+    let day = line.split_whitespace().nth(3).unwrap().to_owned();
+    assert!(line.ends_with(&format!("row     daily_sales {day}  orders: 1, total: 32.2900")), "{line}");
+    place(&app).await;
+    let line = tail.line().await;
+    let change = format!("change  daily_sales {day}  orders: 1 → 2, total: 32.2900 → 64.5800");
+    assert!(line.ends_with(&change), "{line}");
+    tail.signal("INT");
+    let (status, _, said) = tail.ended().await;
+    assert_eq!(status.code(), Some(0), "{said}");
+    let resume = said.split("--from ").nth(1).expect("where to go on from").trim().to_owned();
+    assert!(resume.starts_with("daily_sales:"), "{resume}");
+
+    // Nothing has happened since; then something has.
+    let again = ["daily_sales", "--filter", "orders[gte]=1", "--from", &resume, "--until-caught-up", "--url"];
+    let (status, lines, said) =
+        Tail::start(&world, &[&again[..], &[server.base()]].concat(), &[]).ended().await;
+    assert_eq!((status.code(), lines.len()), (Some(0), 0), "{said}");
+    let placed = app.place_order().await;
+    app.get_at("/v1/projections/daily_sales", placed.position()).await.expect(200);
+    let (status, lines, said) =
+        Tail::start(&world, &[&again[..], &[server.base()]].concat(), &[]).ended().await;
+    assert!(status.success() && said.contains("(changed): all rows follow"), "{said}");
+    assert!(lines.len() == 1 && lines[0].contains("orders: 3"), "{lines:?}");
+
+    let arguments = ["daily_sales", "--format", "json", "--url", server.base()];
+    let mut tail = Tail::start(&world, &arguments, &[]);
+    assert!(tail.line().await.contains(r#""type":"subscribed""#));
+    place(&app).await;
+    assert_eq!(tail.change().await["key"], json!({ "day": day }));
+    let arguments = ["daily_sales", "--id", &day, "--url", server.base()];
+    let (status, _, said) = Tail::start(&world, &arguments, &[]).ended().await;
+    assert!(status.code() == Some(1) && said.contains("filter them by `day`"), "{said}");
+}
+
 #[tokio::test]
 async fn a_filter_shows_what_fits_and_what_does_not_any_more() {
     let app = shared(&SERVER).await;

@@ -38,10 +38,12 @@ impl Kind {
 pub struct Frame {
     /// What it is to the view.
     pub kind: Kind,
-    /// Where the event stands.
-    pub position: Position,
+    /// Where the event stands. `None`: a row of an SQL projection, which isn't changed by one event.
+    pub position: Option<Position>,
     /// Where to go on behind it.
     pub resume: Resume,
+    /// Frames that belong to this one follow at once: where this one says to go on there is nothing to go on from.
+    pub more: bool,
     body: String,
     /// Bytes of the body before the resume.
     head: usize,
@@ -70,14 +72,38 @@ impl Frame {
         body.push_str(&format!(r#","position":"{position}""#));
         let resume = place.of(view.identity());
         let text = resume.text(place_text);
-        Frame::with(kind, position, resume, body, &text)
+        Frame::with(kind, Some(position), resume, body, &text)
     }
 
-    fn with(kind: Kind, position: Position, resume: Resume, mut body: String, resume_text: &str) -> Frame {
+    /// What becomes of a row of an SQL projection. `row`: the JSON texts of its key and, unless it leaves, of itself.
+    pub(super) fn of_row(
+        projection: &str,
+        kind: Kind,
+        (key, row): (&str, Option<&str>),
+        resume: Resume,
+        more: bool,
+    ) -> Frame {
+        // Names of projections need no escapes.
+        let mut body = format!(r#""type":"{}","projection":"{projection}","key":{key}"#, kind.name());
+        if let Some(row) = row {
+            body.push_str(r#","row":"#);
+            body.push_str(row);
+        }
+        let text = resume.to_string();
+        Frame { more, ..Frame::with(kind, None, resume, body, &text) }
+    }
+
+    fn with(
+        kind: Kind,
+        position: Option<Position>,
+        resume: Resume,
+        mut body: String,
+        resume_text: &str,
+    ) -> Frame {
         let head = body.len();
         body.push_str(&format!(r#","resume":"{resume_text}""#));
         body.shrink_to_fit();
-        Frame { kind, position, resume, body, head, message: Mutex::default() }
+        Frame { kind, position, resume, more: false, body, head, message: Mutex::default() }
     }
 
     /// The same frame for a subscription that goes on elsewhere.
@@ -87,7 +113,8 @@ impl Frame {
     }
 
     /// The members of the JSON object, without braces: `"type":"change","model":"order","id":"…","version":3,"event":{…},
-    /// "row":{…},"position":"order:5:1234","resume":"…"`. Of a `leave`: type, model, id, position and resume only.
+    /// "row":{…},"position":"order:5:1234","resume":"…"`. Of a `leave`: type, model, id, position and resume only. Of a row of an
+    /// SQL projection: `"type":"change","projection":"daily_sales","key":{…},"row":{…},"resume":"…"`, of a `leave` without the row.
     pub fn body(&self) -> &str {
         &self.body
     }

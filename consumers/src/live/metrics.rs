@@ -21,6 +21,12 @@ pub const SNAPSHOTS: &str = "writ_live_snapshots_total";
 pub const STATES_READ: &str = "writ_live_states_read_total";
 /// Seconds from an event's time of writing in Kafka to its delivery to the queues.
 pub const DELAY_SECONDS: &str = "writ_live_delay_seconds";
+/// Gauge: subscriptions to rows of SQL projections, by `projection`.
+pub const PROJECTION_SUBSCRIPTIONS: &str = "writ_live_projection_subscriptions";
+/// Gauge: lists that are asked for these, by `projection`: equal subscriptions share one.
+pub const PROJECTION_VIEWS: &str = "writ_live_projection_views";
+/// Queries for these lists, by `projection`.
+pub const PROJECTION_QUERIES: &str = "writ_live_projection_queries_total";
 
 /// Says what they are, to the recorder that is installed.
 pub fn describe() {
@@ -34,6 +40,9 @@ pub fn describe() {
     describe_counter!(REPLAYS, "Stretches of event topics that were read again for a subscription.");
     describe_counter!(SNAPSHOTS, "Snapshots that were read for subscriptions.");
     describe_counter!(STATES_READ, "States that had to be read from PostgreSQL.");
+    describe_gauge!(PROJECTION_SUBSCRIPTIONS, "Subscriptions to rows of SQL projections that are served.");
+    describe_gauge!(PROJECTION_VIEWS, "Lists of SQL projections that these subscriptions share.");
+    describe_counter!(PROJECTION_QUERIES, "Queries for the lists of SQL projections that are followed.");
     describe_histogram!(
         DELAY_SECONDS,
         Unit::Seconds,

@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::catch_up::{CatchUp, Step};
 use super::frame;
 use super::hub::{Closed, Hub, Interest, Joined, Member};
+use super::projection::Follower;
 use super::queue::Nothing;
 use super::resume::Resume;
 use super::views::View;
@@ -45,6 +46,8 @@ enum Stage {
         _task: AbortOnDropHandle<()>,
     },
     Live(Member),
+    /// Of an SQL projection. Boxed: those of models are many.
+    Projection(Box<Follower>),
     Failed(Error),
     Ended,
 }
@@ -63,7 +66,10 @@ struct Followed {
 impl Subscription {
     pub(super) fn new(shared: &Arc<Shared>, wanted: Wanted, from: From) -> Subscription {
         let Some(of_model) = shared.of(&wanted.model) else {
-            return Subscription::failed(Error::NoModel(wanted.model));
+            return match Follower::new(&shared.projections, wanted, from) {
+                Ok(follower) => Subscription::at(Stage::Projection(Box::new(follower))),
+                Err(error) => Subscription::failed(error),
+            };
         };
         let hub = &of_model.hub;
         let view = match wanted.view(&shared.models) {
@@ -101,13 +107,20 @@ impl Subscription {
     }
 
     fn failed(error: Error) -> Subscription {
+        Subscription::at(Stage::Failed(error))
+    }
+
+    fn at(stage: Stage) -> Subscription {
         let (quiet_until, timer) = (Instant::now(), Timer::default());
-        Subscription { stage: Stage::Failed(error), followed: None, at: None, quiet_until, timer }
+        Subscription { stage, followed: None, at: None, quiet_until, timer }
     }
 
     /// What comes next, as soon as there is something. `None`: it is over; also after [`Item::Lagged`] and [`Item::Failed`], and when
     /// the feed ends. Cancel safe: what isn't returned comes with the next call.
     pub async fn next(&mut self) -> Option<Item> {
+        if let Stage::Projection(follower) = &mut self.stage {
+            return follower.next().await;
+        }
         loop {
             let item = match std::mem::replace(&mut self.stage, Stage::Ended) {
                 Stage::Ended => None,
@@ -159,7 +172,7 @@ impl Subscription {
                     None => self.quiet(),
                 }
             }
-            Stage::Begun(_) | Stage::Failed(_) | Stage::Ended => None,
+            Stage::Begun(_) | Stage::Projection(_) | Stage::Failed(_) | Stage::Ended => None,
         }
     }
 
@@ -236,7 +249,7 @@ impl Subscription {
                 self.at = Some(resume.clone());
             }
             Some(Item::Change(frame)) => self.at = Some(frame.resume.clone()),
-            Some(Item::Snapshot { .. } | Item::Reset { .. }) => {}
+            Some(Item::Snapshot { .. } | Item::KeyedRows { .. } | Item::Reset { .. }) => {}
             None | Some(Item::Lagged { .. } | Item::Failed(_)) => {
                 self.stage = Stage::Ended;
                 self.followed = None;

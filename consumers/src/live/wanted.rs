@@ -10,13 +10,14 @@ use writ_projections::Reader;
 use writ_projections::query::{ListRequest, Row};
 
 use super::frame::Frame;
+use super::projection::Keyed;
 use super::resume::Resume;
 use super::views::View;
 
 /// Why a subscription can't be served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// There is no such model.
+    /// There is no such model, nor an SQL projection.
     #[error("there is no model {0}")]
     NoModel(String),
     /// The parameters are wrong: every fault of each.
@@ -47,9 +48,9 @@ pub enum From {
 /// What is followed, and by whom.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// Name of the model.
+    /// Name of the model, or of the SQL projection: they share one namespace.
     pub model: String,
-    /// One aggregate only.
+    /// One aggregate only. Not of a projection.
     pub id: Option<Uuid>,
     /// Filters and `fields`, as a list takes them.
     pub params: Vec<(String, String)>,
@@ -89,6 +90,11 @@ pub enum Item {
         /// In no order.
         rows: Vec<Row>,
     },
+    /// The same of an SQL projection.
+    KeyedRows {
+        /// In the order of their keys.
+        rows: Vec<Keyed>,
+    },
     /// The snapshot is complete, or what was missed is delivered.
     Ready {
         /// Where it is.
@@ -121,6 +127,8 @@ pub enum Reason {
     Unknown,
     /// It is of what was asked for then, or could be seen then: something else is now.
     OtherView,
+    /// Rows of an SQL projection are others now.
+    Changed,
 }
 
 impl Reason {
@@ -131,12 +139,13 @@ impl Reason {
             Reason::Repartitioned => "repartitioned",
             Reason::Unknown => "unknown",
             Reason::OtherView => "other_view",
+            Reason::Changed => "changed",
         }
     }
 }
 
 /// The wall clock: rules may compare with it.
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
 }

@@ -1,16 +1,13 @@
-//! The connection that listens, and the statement that asks for places.
+//! The statement that asks for places.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use sqlx::AssertSqlSafe;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener};
 
+use super::line::{LIMIT, Line};
 use crate::database::is_undefined;
 use crate::tables::{OFFSETS, PROJECTIONS, Schema};
-
-/// Limit of connecting, and of one statement.
-const LIMIT: Duration = Duration::from_secs(3);
 
 /// A projection's place in one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,12 +29,8 @@ pub(super) struct Found {
 /// Asks for places, and hears of their moves.
 #[derive(Debug)]
 pub(super) struct Look {
-    connect: PgConnectOptions,
-    channel: String,
     select: String,
-    /// Made when first needed and kept from then on: whoever waited once will wait again, and a new connection takes
-    /// longer than most waits. Between waits it costs an idle connection and a wake-up per transaction.
-    line: Option<PgListener>,
+    line: Line,
 }
 
 impl Look {
@@ -53,16 +46,12 @@ impl Look {
             schema.table(PROJECTIONS),
             schema.table(OFFSETS)
         );
-        let connect = connect.clone().application_name("writ-positions");
-        Look { connect, channel: super::channel(schema), select, line: None }
+        Look { select, line: Line::new(connect, schema, "writ-positions") }
     }
 
     /// Returns when places have moved, or the connection is lost. Never while there is no connection.
     pub(super) async fn news(&mut self) {
-        let Some(line) = &mut self.line else { return std::future::pending().await };
-        if !matches!(line.try_recv().await, Ok(Some(_))) {
-            self.line = None;
-        }
+        self.line.news().await;
     }
 
     /// The places of those of `keys` that have any. Listens from before it asks.
@@ -70,43 +59,27 @@ impl Look {
         match tokio::time::timeout(LIMIT, self.try_places(&keys)).await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(error)) => {
-                self.line = None;
+                self.line.close();
                 Err(error.to_string())
             }
             Err(_) => {
-                self.line = None;
+                self.line.close();
                 Err(format!("no answer within {} s", LIMIT.as_secs()))
             }
         }
     }
 
     async fn try_places(&mut self, keys: &[Key]) -> Result<HashMap<Key, Found>, sqlx::Error> {
-        if let Some(line) = &mut self.line {
-            // What was heard so far is answered by this look.
-            while line.next_buffered().is_some() {}
+        if let Some(line) = self.line.open() {
             match ask(line, &self.select, keys).await {
                 Ok(found) => return Ok(found),
                 // It may have died while nobody looked: a new one decides.
                 Err(error) => {
                     tracing::debug!(error = %error, "the connection that listens for places is made anew");
-                    self.line = None;
                 }
             }
         }
-        // A pool of its own each time: it can't be blocked by a connection that is still being closed.
-        let pool = PgPoolOptions::new()
-            .max_connections(1)
-            .max_lifetime(None)
-            .idle_timeout(None)
-            .acquire_timeout(LIMIT)
-            .connect_lazy_with(self.connect.clone());
-        let mut line = PgListener::connect_with(&pool).await?;
-        // A lost connection is to be known, not hidden.
-        line.eager_reconnect(false);
-        line.listen(&self.channel).await?;
-        let found = ask(&mut line, &self.select, keys).await?;
-        self.line = Some(line);
-        Ok(found)
+        ask(self.line.renew().await?, &self.select, keys).await
     }
 }
 

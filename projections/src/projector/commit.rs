@@ -158,6 +158,10 @@ impl Writer {
             is_stopped |= self.run(&mut transaction, target, batch, &healed).await?;
         }
         self.offsets.announce(&mut transaction).await?;
+        if !healed.is_empty() {
+            // Some of what was run for them may stand behind the places of its projection.
+            self.offsets.announce_rewritten(&mut transaction).await?;
+        }
         if !judged.letters.is_empty() {
             // Before the offsets have moved past them: rather twice than never.
             self.letters.send(judged.letters).await.map_err(Error::Letters)?;

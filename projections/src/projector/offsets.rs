@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::batch::Place;
 use crate::catalog::Generation;
-use crate::positions;
+use crate::positions::{self, line::REWRITTEN};
 use crate::tables::{OFFSETS, Schema};
 
 /// A partition as one generation reads it.
@@ -135,7 +135,17 @@ impl Offsets {
 
     /// Whoever waits for a place looks again, once this is committed.
     pub(crate) async fn announce(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        sqlx::query("SELECT pg_notify($1, '')").bind(&self.channel).execute(connection).await?;
+        self.notify(connection, "").await
+    }
+
+    /// The same for rows that an event was given to behind their places, which tells those who follow the rows by their places.
+    pub(crate) async fn announce_rewritten(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        self.notify(connection, REWRITTEN).await
+    }
+
+    async fn notify(&self, connection: &mut PgConnection, payload: &str) -> Result<(), sqlx::Error> {
+        let notify = sqlx::query("SELECT pg_notify($1, $2)").bind(&self.channel).bind(payload);
+        notify.execute(connection).await?;
         Ok(())
     }
 }

@@ -221,7 +221,7 @@ impl Replay {
                 self.catch_up(&mut transaction, target, event).await?;
             }
         }
-        self.offsets.announce(&mut transaction).await?;
+        self.offsets.announce_rewritten(&mut transaction).await?;
         transaction.commit().await?;
         let is_cached = match &self.cache {
             Some(cache) => cache.renew().await.is_err(),

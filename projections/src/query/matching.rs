@@ -41,8 +41,7 @@ impl ListRequest<'_> {
     /// What belongs to this list, to be asked of states instead of PostgreSQL. Errors: every parameter that is about more than
     /// one row (`not_followable`); also if this is a request for rows of a projection, which have no states.
     pub fn matching(&self) -> Result<Matching, Vec<FieldError>> {
-        let mut errors: Vec<FieldError> =
-            self.given.iter().filter_map(|name| Some(refused(name, refusal(name)?))).collect();
+        let mut errors = refused_parameters(&self.given);
         if self.subject.model().is_none() {
             errors.push(refused("", "the rows of a projection can't be followed one by one"));
         }
@@ -60,6 +59,11 @@ impl ListRequest<'_> {
     }
 }
 
+/// What is wrong with these parameters for who follows a list.
+pub(super) fn refused_parameters(given: &[&str]) -> Vec<FieldError> {
+    given.iter().filter_map(|name| Some(refused(name, refusal(name)?))).collect()
+}
+
 /// Why a parameter can't be followed. `None`: it can.
 fn refusal(name: &str) -> Option<&'static str> {
     Some(match name {
@@ -72,7 +76,7 @@ fn refusal(name: &str) -> Option<&'static str> {
     })
 }
 
-fn refused(name: &str, detail: &str) -> FieldError {
+pub(super) fn refused(name: &str, detail: &str) -> FieldError {
     match name {
         "" => FieldError { pointer: String::new(), code: CODE.into(), detail: detail.into() },
         name => fault(name, (CODE, detail.into())),

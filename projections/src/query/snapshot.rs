@@ -17,7 +17,7 @@ use super::{Error, Queries, Row, View, bounded, read};
 use crate::tables::{OFFSETS, PROJECTIONS};
 
 /// The isolation level of which the module's documentation speaks.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// The rows of a list at one moment.
 #[derive(Debug, Clone)]

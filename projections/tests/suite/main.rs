@@ -7,6 +7,7 @@
 mod cache;
 mod dead_letters;
 mod exports;
+mod followed;
 mod history;
 mod layout;
 mod leaks;

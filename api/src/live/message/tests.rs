@@ -14,7 +14,10 @@ fn a_message_says_what_is_wanted() {
     .unwrap() else {
         panic!()
     };
-    assert_eq!((wanted.sub.as_str(), wanted.model.as_str(), wanted.from.as_str()), ("a", "order", "now"));
+    assert_eq!(
+        (wanted.sub.as_str(), wanted.model.as_deref(), wanted.from.as_str()),
+        ("a", Some("order"), "now")
+    );
     let filter: Vec<(String, String)> =
         wanted.filter.into_iter().map(|(name, given)| (name, given.into())).collect();
     let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -64,4 +67,17 @@ fn messages_are_what_the_protocol_says() {
         text(error)
             .starts_with(r#"{"type":"error","ref":"c","problem":{"type":"urn:writ:problem:not-found","#)
     );
+}
+
+#[test]
+fn a_model_or_a_projection_is_followed() {
+    let named = |members: &str| {
+        let text = format!(r#"{{"type":"subscribe","sub":"a"{members}}}"#);
+        let Ok(FromClient::Subscribe(wanted)) = parse(&text).1 else { panic!("{text}") };
+        wanted.followed().map_err(|problem| problem.errors[0].pointer.clone())
+    };
+    assert_eq!(named(r#","model":"order""#), Ok(("order".into(), Of::Model)));
+    assert_eq!(named(r#","projection":"sales""#), Ok(("sales".into(), Of::Projection)));
+    assert_eq!(named(""), Err("/model".into()));
+    assert_eq!(named(r#","model":"order","projection":"sales""#), Err("/projection".into()));
 }

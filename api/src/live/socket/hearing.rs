@@ -83,7 +83,8 @@ impl Socket {
     }
 
     fn subscribe(&mut self, wanted: Subscribe) -> Result<(), Problem> {
-        let Subscribe { sub, model, id, filter, fields, from } = wanted;
+        let (name, of) = wanted.followed()?;
+        let Subscribe { sub, id, filter, fields, from, .. } = wanted;
         let most = self.app.options.live.max_subscriptions;
         if self.subscriptions.has(&sub) {
             let detail = "A subscription of this name is open.";
@@ -95,9 +96,9 @@ impl Socket {
         }
         let filters = filter.into_iter().map(|(name, given)| (name, given.into()));
         let parameters = filters.chain(fields.map(|fields| ("fields".to_owned(), fields))).collect();
-        let ask = Ask { model: model.clone(), id, parameters, from };
+        let ask = Ask { name: name.clone(), of, id, parameters, from };
         let (wanted, from) = wanted::read(&self.app, &self.caller, ask)?;
-        self.subscriptions.add(&sub, &model, self.app.api.live.subscribe(wanted, from));
+        self.subscriptions.add(&sub, &name, self.app.api.live.subscribe(wanted, from));
         Ok(())
     }
 

@@ -12,7 +12,13 @@ fn tries(followed: bool) -> Tries {
 
 fn next(tries: &mut Tries, end: End, renewed: bool, share: f64) -> Result<Again, Error> {
     let target = Target::parse("https://shop.example/writ").unwrap();
-    let wanted = Wanted { model: "order".into(), id: None, filters: Default::default(), fields: None };
+    let wanted = Wanted {
+        name: "order".into(),
+        is_projection: false,
+        id: None,
+        filters: Default::default(),
+        fields: None,
+    };
     let credentials = Credentials::Development(".writ/data/api-key".into());
     let about = About { target: &target, wanted: &wanted, credentials: &credentials, renewed };
     tries.next(end, about, share)

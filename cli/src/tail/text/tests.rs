@@ -11,7 +11,8 @@ fn id() -> String {
 
 fn lines(fields: Option<&str>, colours: bool) -> Lines {
     let wanted = Wanted {
-        model: "order".into(),
+        name: "order".into(),
+        is_projection: false,
         id: None,
         filters: Default::default(),
         fields: fields.map(str::to_owned),
@@ -175,7 +176,7 @@ fn nothing_that_a_terminal_obeys_gets_through() {
     let mut message = change("enter", evil, 1, evil, &state, &state);
     message["event"]["time"] = json!(evil);
     let mut lines = lines(None, false);
-    lines.model = evil.to_owned();
+    lines.name = evil.to_owned();
     let mut shown = show(&mut lines, &message);
     state.as_object().unwrap().keys().for_each(|key| message["row"]["state"][key] = json!("new"));
     message["type"] = json!("change");
@@ -187,4 +188,32 @@ fn nothing_that_a_terminal_obeys_gets_through() {
     let bad: Vec<char> =
         shown.chars().filter(|c| evil.contains(*c) && !c.is_ascii_graphic() && *c != '\n').collect();
     assert!(bad.is_empty(), "{bad:?}");
+}
+
+#[test]
+fn rows_of_a_projection_are_known_by_their_keys() {
+    let wanted = Wanted {
+        name: "sales".into(),
+        is_projection: true,
+        id: None,
+        filters: Default::default(),
+        fields: None,
+    };
+    let mut lines = Lines::new(&wanted, false);
+    let key = json!({ "day": "2026-01-31", "shop": "north \u{1b}[2J" });
+    let row = |orders: u32| json!({ "day": "2026-01-31", "shop": "north \u{1b}[2J", "orders": orders, "note": null });
+    let snapshot = json!({ "sub": "tail", "type": "snapshot", "rows": [row(1)], "keys": [key] });
+    let frame = |kind: &str, row: Json| {
+        json!({
+            "sub": "tail", "type": kind, "projection": "sales", "key": key, "row": row, "resume": "sales:AQ",
+        })
+    };
+    let mut shown = show(&mut lines, &snapshot);
+    shown += &show(&mut lines, &snapshot);
+    shown += &show(&mut lines, &frame("change", row(2)));
+    let mut left = frame("leave", Json::Null);
+    left.as_object_mut().unwrap().remove("row");
+    shown += &show(&mut lines, &left);
+    shown += &show(&mut lines, &frame("enter", row(3)));
+    insta::assert_snapshot!(shown);
 }

@@ -38,7 +38,29 @@ async fn the_messages_are_those_of_the_document() {
     sent.push(socket.find("the renewal", |message| message["type"] == "authenticated").await);
     socket.send(&json!({ "type": "ping" })).await;
     sent.push(socket.find("pong", |message| message["type"] == "pong").await);
-    let sample = |value: Value, fits: bool| json!({ "message": value["type"], "value": value, "fits": fits });
+    // Rows of an SQL projection: a status that enters, changes and leaves.
+    let follow = |sub: &str, from: &str| json!({ "type": "subscribe", "sub": sub, "projection": "post", "from": from });
+    socket.send(&follow("p", "snapshot")).await;
+    sent.push(socket.of("p", "ready").await);
+    let input = json!({ "number": unique("l"), "owner": ada.id, "text": "dear" });
+    let write = json!({ "model": "letter", "command": "write", "input": input });
+    let id = socket.command("5", &write).await["body"]["id"].as_str().unwrap().to_owned();
+    let command =
+        |name: &str, input: Value| json!({ "model": "letter", "command": name, "id": id, "input": input });
+    sent.push(socket.of("p", "change").await);
+    socket.command("6", &command("send", json!({}))).await;
+    sent.push(socket.of("p", "enter").await);
+    socket.send(&follow("q", "snapshot")).await;
+    sent.push(socket.of("q", "snapshot").await);
+    assert_eq!(sent.last().unwrap()["keys"], json!([{ "status": "draft" }, { "status": "sent" }]));
+    socket.command("7", &command("burn", json!({}))).await;
+    sent.push(socket.of("p", "leave").await);
+    let name = |value: &Value| {
+        let kind = value["type"].as_str().unwrap_or_default();
+        let is_of_row = value.get("projection").is_some() && kind != "subscribe";
+        if is_of_row { format!("projection_{kind}") } else { kind.to_owned() }
+    };
+    let sample = |value: Value, fits: bool| json!({ "message": name(&value), "value": value, "fits": fits });
     let mut samples: Vec<Value> = sent.into_iter().map(|message| sample(message, true)).collect();
 
     // What it takes, and doesn't.
@@ -65,7 +87,14 @@ async fn the_messages_are_those_of_the_document() {
         ("subscribe", json!({ "sub": "", "model": "letter" }), false),
         ("subscribe", json!({ "model": "letter" }), false),
         ("subscribe", json!({ "sub": "a", "model": "letter", "more": 1 }), false),
+        ("subscribe", json!({ "sub": "a", "projection": "post", "filter": { "letters[gt]": 1 } }), true),
+        ("subscribe", json!({ "sub": "a", "projection": "letter" }), false),
+        ("subscribe", json!({ "sub": "a", "model": "post" }), false),
+        ("subscribe", json!({ "sub": "a", "model": "letter", "projection": "post" }), false),
+        ("subscribe", json!({ "sub": "a" }), false),
         ("enter", json!({ "sub": "a", "model": "letter" }), false),
+        ("enter", json!({ "sub": "a", "projection": "post", "key": {}, "row": {}, "resume": "x" }), false),
+        ("leave", json!({ "sub": "a", "projection": "post", "key": { "status": "a" } }), false),
         ("authenticate", json!({ "token": "x", "ref": "r" }), true),
         ("authenticate", json!({ "token": "x", "ref": "" }), false),
         ("ping", json!({}), true),

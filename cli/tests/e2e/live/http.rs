@@ -18,10 +18,10 @@ pub(super) struct Stream {
 
 /// An event of a stream.
 #[derive(Debug)]
-struct Event {
+pub(super) struct Event {
     name: String,
-    id: Option<String>,
-    data: Value,
+    pub(super) id: Option<String>,
+    pub(super) data: Value,
 }
 
 /// Opens an event stream.
@@ -62,7 +62,7 @@ impl Stream {
     }
 
     /// The next event, which is of this kind.
-    async fn expect(&mut self, name: &str) -> Event {
+    pub(super) async fn expect(&mut self, name: &str) -> Event {
         let event = self.event().await.unwrap_or_else(|| panic!("the end before {name}"));
         assert_eq!(event.name, name, "{event:?}");
         event

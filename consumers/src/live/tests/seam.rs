@@ -251,7 +251,8 @@ impl Test {
         match member.queue.try_recv() {
             Ok(frame) => {
                 let frame = own(one.at.as_ref(), frame);
-                one.seen.push((frame.position.partition, frame.position.offset));
+                let position = frame.position.as_ref().unwrap();
+                one.seen.push((position.partition, position.offset));
                 one.at = Some(frame.resume.clone());
             }
             Err(Nothing::Empty) => {}

@@ -222,7 +222,8 @@ async fn another_view_goes_on_with_the_same_queue() {
     member.exchange(&of(1));
     alone.publish(0, 3);
     alone.publish(1, 3);
-    let mut next = || member.queue.try_recv().map(|frame| (frame.kind, frame.position.offset));
+    let mut next =
+        || member.queue.try_recv().map(|frame| (frame.kind, frame.position.as_ref().unwrap().offset));
     assert_eq!(next(), Ok((Kind::Enter, 0)));
     assert_eq!(next(), Ok((Kind::Change, 3)));
     assert!(next().is_err());

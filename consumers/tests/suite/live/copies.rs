@@ -82,7 +82,8 @@ impl Seen {
             Kind::Leave => self.versions.remove(&id),
             Kind::Enter | Kind::Change => self.versions.insert(id, number),
         };
-        let position = (frame.position.partition, frame.position.offset);
+        let position = frame.position.as_ref().unwrap();
+        let position = (position.partition, position.offset);
         assert!(!self.positions.contains(&position), "{position:?} comes twice");
         self.positions.push(position);
         self.resume = frame.resume.clone();
@@ -160,7 +161,7 @@ async fn until_published(feed: &Serving, from: &Resume, mut last: Vec<Position>)
     let mut follower = feed.follow(wanted(everything(), &[]), From::Resume(from.clone())).await;
     while !last.is_empty() {
         match follower.item().await {
-            Item::Change(frame) => last.retain(|position| *position != frame.position),
+            Item::Change(frame) => last.retain(|position| Some(position) != frame.position.as_ref()),
             Item::Ready { .. } => {}
             other => panic!("{other:?}"),
         }

@@ -46,6 +46,44 @@ crud: true
 allow: { read: 'true' }
 ";
 
+/// How many orders have each status, and of how much; a note that staff sees.
+const SALES: &str = "
+projection: sales
+fields:
+  status: { type: text, key: true }
+  orders: { type: integer }
+  total: { type: decimal, precision: 20, scale: 2 }
+  cost: { type: integer }
+allow:
+  read: role('staff') || state.status == 'paid'
+  fields: { cost: role('staff') }
+on:
+  order.created: |
+    INSERT INTO sales (status, orders, total, cost) VALUES (:status, 1, :total, 7)
+    ON CONFLICT (status) DO UPDATE SET orders = sales.orders + 1, total = sales.total + excluded.total
+  order.updated: |
+    INSERT INTO sales (status, orders, total, cost) VALUES (COALESCE(:status, 'none'), 0, 0, 7)
+    ON CONFLICT (status) DO UPDATE SET cost = sales.cost + 1
+  order.deleted: DELETE FROM sales WHERE status = 'none'
+";
+/// A row for each order.
+const ORDERED: &str = "
+projection: ordered
+fields:
+  order: { type: ref, to: order, key: true }
+  times: { type: integer }
+  until: { type: timestamp, optional: true }
+allow:
+  read: state.until == null || state.until > now
+on:
+  order.created: INSERT INTO ordered (\"order\", times) VALUES (:event.aggregate_id, 1)
+  order.updated: |
+    UPDATE ordered SET times = times + 1,
+                       until = CASE WHEN :status = 'shipped' THEN :event.time + interval '3 seconds' END
+    WHERE \"order\" = :event.aggregate_id
+  order.deleted: DELETE FROM ordered WHERE \"order\" = :event.aggregate_id
+";
+
 pub(super) fn everything() -> Actor {
     Actor::unrestricted()
 }
@@ -92,7 +130,7 @@ fn shown(row: &Row) -> Value {
 /// Topics, a schema, a decider and a projector.
 pub(super) struct World {
     pub(super) stage: Stage,
-    options: writ_projections::Options,
+    pub(super) options: writ_projections::Options,
     pub(super) queries: Queries,
     decider: Running,
     projector: Option<(CancellationToken, JoinHandle<Result<(), projector::Error>>)>,
@@ -101,7 +139,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) async fn new() -> World {
-        let stage = Stage::with(3, &[ORDER, NOTE]).await;
+        let stage = Stage::with(3, &[ORDER, NOTE, SALES, ORDERED]).await;
         let folder = tempfile::tempdir().unwrap();
         let decider = stage.decider(folder.path()).await;
         let options = writ_projections::Options {
@@ -138,10 +176,15 @@ impl World {
 
     /// Another process that serves subscriptions.
     pub(super) fn feed(&self, options: &Options) -> Serving {
+        self.feed_by(options, &self.queries)
+    }
+
+    /// One that asks PostgreSQL by these.
+    pub(super) fn feed_by(&self, options: &Options, queries: &Queries) -> Serving {
         let (readiness, _) = watch::channel(Readiness::Waiting("new".into()));
         let registry = Registry::new(&self.stage.registry).unwrap();
         let (live, feed) =
-            Live::new(options, &self.stage.kafka, &registry, &self.stage.models, &self.queries, readiness);
+            Live::new(options, &self.stage.kafka, &registry, &self.stage.models, queries, readiness);
         let cancel = CancellationToken::new();
         let task = tokio::spawn(feed.run(cancel.clone()));
         Serving { live, cancel, task }
