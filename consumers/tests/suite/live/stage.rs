@@ -78,8 +78,7 @@ allow:
 on:
   order.created: INSERT INTO ordered (\"order\", times) VALUES (:event.aggregate_id, 1)
   order.updated: |
-    UPDATE ordered SET times = times + 1,
-                       until = CASE WHEN :status = 'shipped' THEN :event.time + interval '3 seconds' END
+    UPDATE ordered SET times = times + 1
     WHERE \"order\" = :event.aggregate_id
   order.deleted: DELETE FROM ordered WHERE \"order\" = :event.aggregate_id
 ";
