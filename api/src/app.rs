@@ -92,7 +92,7 @@ impl App {
         App {
             openapi,
             asyncapi,
-            live: Sockets::new(&options),
+            live: Sockets::new(&options, api.limiter.link().client().clone(), api.limiter.prefix()),
             references: References::new(options.reference_wait()),
             requests: Semaphore::new(options.max_requests),
             changes: Semaphore::new((options.max_requests - options.max_requests / 4).max(1)),

@@ -3,13 +3,14 @@
 //!
 //! A handshake proves who opens a socket ([`handshake`], [`tickets`]) and takes a place among the open ones ([`open`]). Then one
 //! task has the socket to itself ([`socket`]): it reads messages ([`message`]), sends what the feed has for its subscriptions
-//! ([`subscriptions`]), and runs commands ([`command`]). What the directory hears of sessions, accounts, keys and roles reaches
+//! ([`subscriptions`]) and what is said in its channels ([`channels`]), and runs commands ([`command`]). What the directory hears of sessions, accounts, keys and roles reaches
 //! the sockets that it concerns through [`open`], and they ask again who they are for.
 //!
 //! An open socket holds no place among the requests and the connections, and no buffer that isn't in use: ten thousand idle ones
 //! are a matter of megabytes. It ends with the server: told when to come back, within the time that requests have.
 
 pub(crate) mod asyncapi;
+pub(crate) mod channels;
 mod command;
 mod events;
 pub(crate) mod follow;
@@ -27,6 +28,7 @@ mod wanted;
 use std::time::Duration;
 
 use metrics::Counter;
+use redis::Client;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,12 +37,14 @@ use writ_consumers::live as feed;
 pub use options::Options;
 
 use crate::metrics::LIVE_MESSAGES_TOTAL;
+use channels::Channels;
 use open::Open;
 
 /// What all that is open has in common.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     pub(crate) open: Open,
+    pub(crate) channels: Channels,
     tracker: TaskTracker,
     /// The time to stop is over.
     cut: CancellationToken,
@@ -51,8 +55,11 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    pub(crate) fn new(options: &crate::Options) -> Sockets {
+    /// `redis`, `prefix`: what carries channels, and what keys begin with there.
+    pub(crate) fn new(options: &crate::Options, redis: Client, prefix: &str) -> Sockets {
+        let channels = Channels::new(redis, prefix, options.live.max_members);
         Sockets {
+            channels: channels.expect("invariant: the address is one, since rate limits use it"),
             open: Open::new(options),
             tracker: TaskTracker::new(),
             cut: CancellationToken::new(),

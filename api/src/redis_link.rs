@@ -20,6 +20,7 @@ const CONNECT: Duration = Duration::from_secs(1);
 pub(crate) struct Away;
 
 pub(crate) struct RedisLink {
+    client: Client,
     manager: ConnectionManager,
     timeout: Duration,
     /// When Redis may be tried next. `None`: it answers.
@@ -40,8 +41,14 @@ impl RedisLink {
             .set_connection_timeout(Some(CONNECT))
             // Each call has its own.
             .set_response_timeout(None);
-        let manager = ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?;
-        Ok(RedisLink { manager, timeout, next_attempt: Mutex::new(None) })
+        let client = Client::open(url)?;
+        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
+        Ok(RedisLink { client, manager, timeout, next_attempt: Mutex::new(None) })
+    }
+
+    /// For connections of other kinds.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Runs a script: one round trip, by its hash.
