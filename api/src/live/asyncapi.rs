@@ -177,7 +177,8 @@ fn bound(models: &Models, message: &str, mut schema: Json) -> Json {
             .collect(),
         _ => Vec::new(),
     };
-    if schema["properties"].get("channel").is_some() {
+    // A list of nothing is no schema.
+    if schema["properties"].get("channel").is_some() && !models.channels.is_empty() {
         schema["properties"]["channel"]["enum"] = json!(models.channels.keys().collect::<Vec<_>>());
     }
     if schema["properties"].get("model").is_some() {

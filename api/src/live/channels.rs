@@ -129,7 +129,15 @@ impl Channels {
 
     /// Keeps it all together until `cancel`, when nobody has a seat any more.
     pub(crate) async fn run(self, cancel: CancellationToken) {
-        self.0.keep(cancel).await;
+        let told = async {
+            cancel.cancelled().await;
+            // Redis may stand still, and leases end by themselves.
+            tokio::time::sleep(2 * LIMIT).await;
+        };
+        tokio::select! {
+            () = self.0.keep(cancel.clone()) => {}
+            () = told => {}
+        }
     }
 
     /// Takes a place in a room, once what is said there is heard.

@@ -91,7 +91,7 @@ pub(super) struct Presence {
     pub(super) sub: String,
     /// All of what is said of oneself, from now on; null: not in the list any more.
     #[serde(deserialize_with = "given")]
-    #[schemars(with = "Option<serde_json::Map<String, Json>>", required)]
+    #[schemars(with = "Json", extend("type" = ["object", "null"]))]
     pub(super) state: Option<Json>,
     /// With it `sent` is answered.
     #[serde(default, rename = "ref")]

@@ -132,7 +132,6 @@ impl Dice {
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_converge() {
     let seed = Uuid::new_v4().as_u128() as u64;
-    eprintln!("seed {seed}");
     let (mut dice, prefix) = (Dice(seed), prefix());
     let processes: Vec<Process> = (0..3).map(|_| Process::start(&prefix)).collect();
     let rooms = ["a", "b"];
@@ -212,7 +211,6 @@ async fn lists_converge() {
         assert!(since.elapsed() < LIMIT, "seed {seed}: {wrong:#?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    eprintln!("{} members agree after {:?}", members.len(), since.elapsed());
     // And everything comes to its end by itself.
     drop(members);
     for process in processes {

@@ -262,7 +262,7 @@ presence: { name: { type: text, max_length: 20 } }
 messages: { rang: null }
 allow:
   join: role('staff') || state.owner == actor.id
-  send: role('staff')
+  send: actor.id != null && state.owner != actor.id
 ";
 
 /// The routes of the server, with their methods, as its source has them.

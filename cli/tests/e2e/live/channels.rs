@@ -1,6 +1,7 @@
 //! Channels: who is at the same thing, and what they say to each other, on one and on two instances.
 
 mod away;
+mod document;
 mod inputs;
 mod presence;
 mod rights;
