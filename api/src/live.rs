@@ -3,13 +3,14 @@
 //!
 //! A handshake proves who opens a socket ([`handshake`], [`tickets`]) and takes a place among the open ones ([`open`]). Then one
 //! task has the socket to itself ([`socket`]): it reads messages ([`message`]), sends what the feed has for its subscriptions
-//! ([`subscriptions`]), and runs commands ([`command`]). What the directory hears of sessions, accounts, keys and roles reaches
+//! ([`subscriptions`]) and what is said in its channels ([`channels`]), and runs commands ([`command`]). What the directory hears of sessions, accounts, keys and roles reaches
 //! the sockets that it concerns through [`open`], and they ask again who they are for.
 //!
 //! An open socket holds no place among the requests and the connections, and no buffer that isn't in use: ten thousand idle ones
 //! are a matter of megabytes. It ends with the server: told when to come back, within the time that requests have.
 
 pub(crate) mod asyncapi;
+pub(crate) mod channels;
 mod command;
 mod events;
 pub(crate) mod follow;
@@ -37,12 +38,14 @@ pub use options::Options;
 use crate::metrics::LIVE_MESSAGES_TOTAL;
 use crate::rate_limit::RateLimiter;
 use crate::redis_link::RedisLink;
+use channels::Channels;
 use open::Open;
 
 /// What all that is open has in common.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     pub(crate) open: Open,
+    pub(crate) channels: Channels,
     /// Keeps the tickets.
     redis: RedisLink,
     tracker: TaskTracker,
@@ -56,7 +59,10 @@ pub(crate) struct Sockets {
 
 impl Sockets {
     pub(crate) fn new(options: &crate::Options, limiter: &RateLimiter) -> Sockets {
+        let client = limiter.link().client().clone();
+        let channels = Channels::new(client, limiter.prefix(), options.live.max_members);
         Sockets {
+            channels: channels.expect("invariant: the address is one, since rate limits use it"),
             open: Open::new(options),
             redis: limiter.another_link(options.live.redis_timeout(), tickets::heard),
             tracker: TaskTracker::new(),

@@ -45,6 +45,15 @@ pub const LIVE_MESSAGES_TOTAL: &str = "writ_live_messages_total";
 /// Counter: sockets that have ended, by `code`: that of our close frame, `closed` by the client, or `gone`.
 pub const LIVE_CLOSES_TOTAL: &str = "writ_live_closes_total";
 
+/// Gauge: members of channels that are connected here, by `channel`.
+pub const LIVE_CHANNEL_MEMBERS: &str = "writ_live_channel_members";
+/// Counter: broadcasts, by `direction`: `in` of members and services, `out` to members.
+pub const LIVE_CHANNEL_MESSAGES_TOTAL: &str = "writ_live_channel_messages_total";
+/// Counter: broadcasts that members didn't get, since they were slow.
+pub const LIVE_CHANNEL_MISSED_TOTAL: &str = "writ_live_channel_missed_total";
+/// Gauge: 1 while Redis is away and channels stand still.
+pub const LIVE_CHANNELS_AWAY: &str = "writ_live_channels_away";
+
 /// Upper bounds of the buckets of every duration, in seconds: from one answer out of memory to the command timeout.
 const DURATION_BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -74,6 +83,10 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(LIVE_OPEN, "Open sockets, event streams and polls.");
     describe_counter!(LIVE_MESSAGES_TOTAL, "Messages of sockets and event streams.");
     describe_counter!(LIVE_CLOSES_TOTAL, "Sockets that have ended, by code.");
+    describe_gauge!(LIVE_CHANNEL_MEMBERS, "Members of channels that are connected here.");
+    describe_counter!(LIVE_CHANNEL_MESSAGES_TOTAL, "Broadcasts, by direction.");
+    describe_counter!(LIVE_CHANNEL_MISSED_TOTAL, "Broadcasts that slow members didn't get.");
+    describe_gauge!(LIVE_CHANNELS_AWAY, "Whether channels stand still, for want of Redis.");
     writ_consumers::live::metrics::describe();
     metrics::gauge!(RATE_LIMIT_LOCAL).set(0.0);
     Ok(handle)

@@ -1,6 +1,7 @@
 //! `GET /openapi.json`: the OpenAPI 3.1 document of the application's models, made once at start.
 
 mod auth;
+pub(crate) mod channels;
 pub(crate) mod components;
 mod examples;
 mod history;
@@ -29,6 +30,8 @@ pub fn document(models: &Models, is_https: bool) -> Json {
     operations::add_batch(models, &mut paths);
     live::add_paths(models, &mut paths);
     live::add_schemas(models, &mut schemas);
+    channels::add_paths(models, &mut paths);
+    channels::add_schemas(models, &mut schemas);
     auth::add_paths(&mut paths);
     pages::add_paths(&mut paths);
     let tags: Vec<_> = models
@@ -46,6 +49,7 @@ pub fn document(models: &Models, is_https: bool) -> Json {
             json!({ "name": "history", "description": "What happened." }),
             json!({ "name": "batch", "description": "Many commands in one request." }),
             json!({ "name": live::TAG, "description": "What happens, as it happens; `/asyncapi.json` has the messages of the socket." }),
+            json!({ "name": channels::TAG, "description": "Who is at the same thing at this moment, and what they say to each other; `/asyncapi.json` has the messages." }),
             json!({ "name": auth::TAG, "description": "Signing in, and one's own account." }),
             json!({ "name": "health", "description": "For those who run the server." }),
         ])

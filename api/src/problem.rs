@@ -84,6 +84,8 @@ kinds! {
     UnknownModel = NOT_FOUND, "unknown-model", "There is no such model";
     /// No SQL projection of this name is declared.
     UnknownProjection = NOT_FOUND, "unknown-projection", "There is no such projection";
+    /// No channel of this name is declared.
+    UnknownChannel = NOT_FOUND, "unknown-channel", "There is no such channel";
     /// The model declares no such command, or it is sent to the wrong path.
     UnknownCommand = NOT_FOUND, "unknown-command", "There is no such command";
     /// No aggregate has this id, it was deleted, or you may not read it.

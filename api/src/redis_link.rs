@@ -21,6 +21,7 @@ pub(crate) struct Away;
 pub(crate) type Heard = fn(Option<&str>);
 
 pub(crate) struct RedisLink {
+    client: Client,
     manager: ConnectionManager,
     timeout: Duration,
     heard: Heard,
@@ -42,8 +43,14 @@ impl RedisLink {
             .set_connection_timeout(Some(CONNECT))
             // Each call has its own.
             .set_response_timeout(None);
-        let manager = ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?;
-        Ok(RedisLink { manager, timeout, heard, next_attempt: Mutex::new(None) })
+        let client = Client::open(url)?;
+        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
+        Ok(RedisLink { client, manager, timeout, heard, next_attempt: Mutex::new(None) })
+    }
+
+    /// For connections of other kinds.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Runs a script: one round trip, by its hash.

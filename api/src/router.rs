@@ -11,6 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::app::Shared;
 use crate::clock::now;
 use crate::identity::{api_keys, links, oidc, passwords, second_factor, sessions, sign_in};
+use crate::live::channels::routes as channels;
 use crate::live::{follow, handshake, tickets};
 use crate::problem::{Kind, Problem};
 use crate::{
@@ -42,6 +43,8 @@ pub(crate) fn new(app: Shared) -> Router {
     let data = Router::new()
         .route("/v1/commands", post(commands::batch::post))
         .route("/v1/live/tickets", post(tickets::issue))
+        .route("/v1/channels/{channel}/broadcast", post(channels::broadcast))
+        .route("/v1/channels/{channel}/members", get(channels::members))
         .route("/v1/events", get(history::all))
         .route("/v1/projections", get(projections::states))
         .route("/v1/projections/{name}", get(projections::list))

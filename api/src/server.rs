@@ -120,6 +120,8 @@ impl Server {
         let changes = api.identity.directory.changes();
         let app = Arc::new(App::new(api, self.options, cancel.clone()));
         background.spawn(app.live.open.clone().watch(changes, cancel.clone()));
+        let stopped = CancellationToken::new();
+        background.spawn(app.live.channels.clone().run(stopped.clone()));
         let router = router::new(app.clone());
 
         tracing::info!(server.address = %self.address, tls.enabled = self.tls.is_some(), "the HTTP interface is listening");
@@ -140,6 +142,7 @@ impl Server {
         connections.close(shutdown_timeout).await;
         // Nobody can open one any more. They were told at the same time as the connections.
         app.live.close(deadline).await;
+        stopped.cancel();
         app.outbox.close(shutdown_timeout).await;
         background.close();
         background.wait().await;

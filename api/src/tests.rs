@@ -45,8 +45,10 @@ use crate::rate_limit::RateLimiter;
 
 pub(crate) fn models() -> Models {
     let text = include_str!("../tests/models/note.yaml");
-    let source = Source { name: "note.yaml".into(), text: text.into() };
-    writ_identity::models::check("desk", &[source]).unwrap()
+    let channels = include_str!("../tests/models/board.yaml");
+    let source = |name: &str, text: &str| Source { name: name.into(), text: text.into() };
+    let sources = [source("note.yaml", text), source("board.yaml", channels)];
+    writ_identity::models::check("desk", &sources).unwrap()
 }
 
 /// Handles on a surrounding that isn't there, and the readiness of Kafka.

@@ -96,10 +96,12 @@ pub(crate) fn run(file: Option<&Path>, flags: &Flags) -> Result<ExitCode, Failur
         let names: Vec<_> = declared.filter(|name| !writ_identity::models::is_built_in(name)).collect();
         let files = count(files.sources.len(), "file");
         let projections: Vec<_> = models.projections.keys().map(String::as_str).collect();
-        let more = match projections.len() {
+        let channels: Vec<_> = models.channels.keys().map(String::as_str).collect();
+        let listed = |names: &[&str], what| match names.len() {
             0 => String::new(),
-            several => format!("; {}: {}", count(several, "projection"), projections.join(", ")),
+            several => format!("; {}: {}", count(several, what), names.join(", ")),
         };
+        let more = listed(&projections, "projection") + &listed(&channels, "channel");
         let warnings = match warnings.len() {
             0 => String::new(),
             several => format!(", {} (shown above)", count(several, "warning")),

@@ -13,12 +13,14 @@
 //! the actor alone is evaluated, the rest stays open (`early`) or becomes a test (`readable`). Their answers never differ
 //! from the evaluation, which tests hold them to.
 
+mod channel;
 mod early;
 mod permission;
 mod predicate;
 mod translate;
 mod visible;
 
+pub use channel::{Deed, Of, may_use};
 pub use early::{Early, Known, early};
 pub use permission::{Access, Action, Error as PermissionError, Permission, Permissions};
 pub use predicate::{Comparison, Kind, Path, Predicate, Readable, Test};

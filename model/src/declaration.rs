@@ -10,10 +10,12 @@ use crate::expression::Compiled;
 use crate::unique::Unique;
 use crate::value::{Decimal, Value};
 
+pub use channel::{Channel, Each};
 pub use names::is_name;
 pub use projection::{Metadata, Parameter, Projection, Statement};
 
 mod allow;
+mod channel;
 mod check;
 mod commands;
 mod events;
@@ -43,6 +45,8 @@ pub struct Models {
     pub models: IndexMap<String, Arc<Model>>,
     /// SQL projections by name, in the order of the files. No model has such a name.
     pub projections: IndexMap<String, Arc<Projection>>,
+    /// Channels by name, in the order of the files. No model and no projection has such a name.
+    pub channels: IndexMap<String, Arc<Channel>>,
     /// What is allowed and probably not meant, in file order: rules that are open to everyone, commands without one.
     pub warnings: Vec<Diagnostic>,
 }

@@ -31,6 +31,7 @@ use crate::decide::Actor;
 use crate::declaration::Field;
 use crate::value::{Object, Timestamp, Value};
 
+pub(crate) use self::check::CHANNEL_KEY;
 pub(crate) use self::evaluate::MAX_STEPS;
 
 /// The names that an expression may use.
@@ -40,6 +41,15 @@ pub struct Env<'a> {
     pub input: Option<&'a IndexMap<String, Field>>,
     /// `state.*`: the aggregate's state before the command. `None`: the command creates, there is no state.
     pub state: Option<&'a IndexMap<String, Field>>,
+    /// The expression is a rule of a channel, and no command's.
+    pub channel: Option<OfChannel<'a>>,
+}
+
+/// What a rule of a channel may name beside the aggregate that it is of.
+#[derive(Debug, Clone, Copy)]
+pub struct OfChannel<'a> {
+    /// `key`: the value of `input` of this name, when it is evaluated.
+    pub key: Option<&'a Field>,
 }
 
 /// The type that the place of an expression asks for.

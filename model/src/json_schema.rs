@@ -46,6 +46,16 @@ pub fn of_event(event: &Event) -> Json {
     object(&event.fields, Side::Response, |_| true)
 }
 
+/// The state of a member of a channel, or the payload of an event, as clients send it.
+pub fn of_said(fields: &IndexMap<String, Field>) -> Json {
+    object(fields, Side::Request, |field| !field.optional && field.default.is_none())
+}
+
+/// The same as others get it.
+pub fn of_heard(fields: &IndexMap<String, Field>) -> Json {
+    object(fields, Side::Response, |_| true)
+}
+
 /// A row of an SQL projection. Only the columns of its key always have a value.
 pub fn of_row(projection: &Projection) -> Json {
     let optional = |(name, field): (&String, &Field)| {

@@ -78,7 +78,9 @@ fn what_is_allowed_and_probably_not_meant_is_a_warning() {
                 allow: { read: 1 < 2 }\non: { note.created: INSERT INTO tally (title) VALUES (:title) }\n---\n\
                 projection: sums\nfields: { title: { type: text, key: true }, notes: integer }\n\
                 allow: { fields: { notes: role('staff') } }\n\
-                on: { note.created: INSERT INTO sums (title) VALUES (:title) }\n";
+                on: { note.created: INSERT INTO sums (title) VALUES (:title) }\n---\n\
+                channel: wall\nallow: { \"join, send\": true }\n---\nchannel: pillar\nof: note\nallow: { send: actor.id != null }\n---\n\
+                channel: closed\n";
     let source = Source { name: "page.yaml".into(), text: text.into() };
     let sources = std::slice::from_ref(&source);
     let models = Models::check("shop", sources).expect("warnings are no errors");

@@ -9,11 +9,12 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};
 use writ_model::Models;
+use writ_model::declaration::Channel;
 
 use super::handshake::PROTOCOL;
-use super::message::{Frame, FromClient, RowFrame, ToClient};
+use super::message::{Frame, FromClient, RowFrame, Said, ToClient};
 use crate::identity::grants;
-use crate::openapi::{Names, components, lists, reference};
+use crate::openapi::{Names, channels, components, lists, reference};
 use crate::problem;
 
 /// The document. Equal models give an equal document. `url`: by which clients know the server.
@@ -29,16 +30,25 @@ pub(crate) fn document(models: &Models, url: &str) -> Json {
         row.as_object_mut().map(|row| row.shift_remove("required"));
         schemas.insert(lists::row_of(projection), row);
     }
+    channels::add_schemas(models, &mut schemas);
     let heard = variants::<FromClient>(SchemaSettings::draft07().for_deserialize());
     let mut told = variants::<ToClient<'static>>(SchemaSettings::draft07().for_serialize());
     told.extend(variants::<Frame>(SchemaSettings::draft07().for_serialize()));
     let of_rows = variants::<RowFrame>(SchemaSettings::draft07().for_serialize());
     told.extend(of_rows.into_iter().map(|(name, schema)| (format!("projection_{name}"), schema)));
+    // Both sides have messages of these types.
+    told.extend(
+        variants::<Said>(SchemaSettings::draft07().for_serialize())
+            .into_iter()
+            .map(|(name, schema)| (format!("{name}_heard"), schema)),
+    );
     let (heard_names, told_names): (Vec<_>, Vec<_>) =
         (heard.keys().cloned().collect(), told.keys().cloned().collect());
     let all = heard.into_iter().chain(told).map(|(name, schema)| {
         let payload = bound(models, &name, schema);
-        let message = json!({ "name": name, "summary": payload["description"].clone(), "payload": payload });
+        let name_of = payload["properties"]["type"]["const"].clone();
+        let message =
+            json!({ "name": name_of, "summary": payload["description"].clone(), "payload": payload });
         (name, message)
     });
     let messages: Map<String, Json> = all.collect();
@@ -136,6 +146,18 @@ fn bound(models: &Models, message: &str, mut schema: Json) -> Json {
                 json!({ "if": is_model(&model.name), "then": { "properties": then } })
             })
             .collect(),
+        "join" => models.channels.values().map(|channel| of_join(channel)).collect(),
+        "broadcast" | "broadcast_heard" => {
+            let said = models.channels.values().flat_map(|channel| {
+                let events = channel.messages.iter().flatten();
+                events.map(|(event, _)| reference("schemas", &channels::message(channel, event)))
+            });
+            let mut payloads: Vec<Json> = said.collect();
+            // Of channels that declare no messages, and what defaults are for.
+            payloads.push(json!({ "type": "object" }));
+            schema["properties"]["payload"] = json!({ "anyOf": payloads, "default": {} });
+            Vec::new()
+        }
         "snapshot" => {
             let items = all.map(|model| reference("schemas", &Names(model).item()));
             let rows = models.projections.values().map(|one| reference("schemas", &lists::row_of(one)));
@@ -181,6 +203,10 @@ fn bound(models: &Models, message: &str, mut schema: Json) -> Json {
             .collect(),
         _ => Vec::new(),
     };
+    // A list of nothing is no schema.
+    if schema["properties"].get("channel").is_some() && !models.channels.is_empty() {
+        schema["properties"]["channel"]["enum"] = json!(models.channels.keys().collect::<Vec<_>>());
+    }
     if schema["properties"].get("model").is_some() {
         schema["properties"]["model"]["enum"] = json!(names);
     }
@@ -196,6 +222,28 @@ fn bound(models: &Models, message: &str, mut schema: Json) -> Json {
         schema["allOf"] = json!(rules);
     }
     schema
+}
+
+/// What joining a channel takes.
+fn of_join(channel: &Channel) -> Json {
+    let mut then = json!({ "properties": {}, "required": [] });
+    let target = channels::target(channel);
+    for member in ["id", "key"] {
+        match &target {
+            Some((name, schema)) if *name == member => {
+                then["properties"][member] = schema.clone();
+                then["required"] = json!([member]);
+            }
+            _ => then["properties"][member] = json!({ "type": "null" }),
+        }
+    }
+    then["properties"]["state"] = match &channel.presence {
+        Some(_) => json!({ "anyOf": [reference("schemas", &channels::said(channel)), { "type": "null" }] }),
+        None => json!({ "type": "null" }),
+    };
+    let condition =
+        json!({ "properties": { "channel": { "const": channel.name } }, "required": ["channel"] });
+    json!({ "if": condition, "then": then })
 }
 
 #[cfg(test)]
@@ -247,6 +295,15 @@ mod tests {
             "projection_leave",
             "progress",
             "ended",
+            "join",
+            "broadcast",
+            "broadcast_heard",
+            "presence",
+            "presence_heard",
+            "joined",
+            "sent",
+            "members",
+            "missed",
             "answer",
             "error",
             "pong",
@@ -299,6 +356,11 @@ mod tests {
             ToClient::Error { sub: Some(sub), reference: None, problem: &problem },
             ToClient::Reconnect { after_ms: 1 },
             ToClient::Pong {},
+            ToClient::Joined { sub, member: uuid::Uuid::nil(), members: Some(vec![&rows[0]]) },
+            ToClient::Joined { sub, member: uuid::Uuid::nil(), members: None },
+            ToClient::Sent { reference: "1" },
+            ToClient::Members { sub, members: vec![&rows[0]] },
+            ToClient::Missed { sub, count: 1 },
         ];
         let fits = |value: &Json| {
             let schema = &messages[value["type"].as_str().unwrap()]["payload"];

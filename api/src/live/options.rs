@@ -17,6 +17,8 @@ pub struct Options {
     pub max_open_per_address: usize,
     /// Most subscriptions of one socket.
     pub max_subscriptions: usize,
+    /// Most members in the list of one channel.
+    pub max_members: usize,
     /// Most commands of one socket that have no answer yet.
     pub max_commands: usize,
     /// The largest message from a client, in bytes; a larger one closes the socket with 1009.
@@ -40,6 +42,7 @@ impl Default for Options {
             max_open_per_account: 100,
             max_open_per_address: 1_000,
             max_subscriptions: 100,
+            max_members: 1_000,
             max_commands: 16,
             message_limit: 64 * 1024,
             ping_interval_ms: 30_000,

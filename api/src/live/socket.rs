@@ -24,6 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use uuid::Uuid;
 
+use super::channels::joined::Joined;
 use super::command::Running;
 use super::feed::Item;
 use super::message::{Ending, ToClient};
@@ -66,6 +67,7 @@ pub(super) struct Socket {
     address: IpAddr,
     connection: Uuid,
     subscriptions: Subscriptions,
+    channels: Joined,
     commands: FuturesUnordered<Running>,
     /// Until the next ping or the end of the caller's proof.
     timer: Pin<Box<Sleep>>,
@@ -83,6 +85,7 @@ enum Next {
     Tick,
     Heard(Option<Result<Message, Error>>),
     Item(Box<str>, Option<Item>),
+    Said(Utf8Bytes),
     Answer(String, Result<crate::commands::answer::Told, Problem>),
 }
 
@@ -107,6 +110,7 @@ impl Socket {
             address,
             connection,
             subscriptions: Subscriptions::default(),
+            channels: Joined::default(),
             commands: FuturesUnordered::new(),
             ping_at,
             unanswered: 0,
@@ -143,6 +147,7 @@ impl Socket {
                 () = self.timer.as_mut() => Next::Tick,
                 heard = self.stream.next() => Next::Heard(heard),
                 (name, item) = self.subscriptions.next() => Next::Item(name, item),
+                said = self.channels.next(&self.app, &self.caller) => Next::Said(said),
                 Some((reference, answer)) = self.commands.next() => Next::Answer(reference, answer),
             };
             match next {
@@ -153,6 +158,7 @@ impl Socket {
                 Next::Heard(Some(Err(error))) => return Err(End::of_error(&error)),
                 Next::Heard(None) => return Err(End::Gone),
                 Next::Item(name, item) => Box::pin(self.deliver(name, item)).await?,
+                Next::Said(text) => Box::pin(self.pass_on(text)).await?,
                 Next::Answer(reference, answer) => Box::pin(self.answer(&reference, &answer)).await?,
             }
         }
@@ -229,7 +235,8 @@ impl Socket {
         for name in &narrowed.ended {
             self.tell(&ToClient::Ended { sub: name, reason: Ending::Permissions, resume: None }).await?;
         }
-        match narrowed.nothing_is_left {
+        self.channels.ask_again();
+        match narrowed.nothing_is_left && self.channels.len() == 0 {
             true => Err(End::Close(Code::FORBIDDEN, "nothing of what was followed may be read any more")),
             false => Ok(()),
         }
@@ -241,6 +248,16 @@ impl Socket {
         for _ in 1..BATCH {
             let Some((name, item)) = self.subscriptions.next().now_or_never() else { break };
             self.put(&name, item).await?;
+        }
+        self.write(None).await
+    }
+
+    /// Sends what was said in a channel, and what is there already.
+    async fn pass_on(&mut self, text: Utf8Bytes) -> Result<(), End> {
+        self.write(Some(Message::Text(text))).await?;
+        for _ in 1..BATCH {
+            let Some(text) = self.channels.next(&self.app, &self.caller).now_or_never() else { break };
+            self.write(Some(Message::Text(text))).await?;
         }
         self.write(None).await
     }

@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json, json};
+use writ_model::declaration::{Channel, Each};
 use writ_model::{Command, Decimal, Field, Models, Type};
 
 /// Texts that patterns often take.
@@ -12,6 +13,22 @@ const ID: &str = "0190a1f3-7c2e-7b60-9d3c-5b1f0a9e4c11";
 pub(super) fn input(models: &Models, command: &Command) -> Option<Json> {
     let example = object(models, &command.input)?;
     command.parse_input(&example).is_ok().then_some(example)
+}
+
+/// The same for the payload of an event of a channel.
+pub(super) fn payload(models: &Models, channel: &Channel, event: &str) -> Option<Json> {
+    let fields = channel.messages.as_ref().and_then(|messages| messages.get(event));
+    let example = fields.map_or_else(|| Some(json!({})), |fields| object(models, fields))?;
+    channel.payload(event, &example).is_ok().then_some(example)
+}
+
+/// What names one of the channels of a declaration.
+pub(super) fn target(models: &Models, channel: &Channel) -> Option<Json> {
+    match &channel.each {
+        Each::Single => None,
+        Each::Aggregate(model) => Some(reference(models, model)),
+        Each::Key(field) => of_type(models, &field.ty),
+    }
 }
 
 fn object(models: &Models, fields: &IndexMap<String, Field>) -> Option<Json> {

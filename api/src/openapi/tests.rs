@@ -123,6 +123,8 @@ fn described((method, path): (&str, &str)) -> Option<String> {
         // The feed of a model that may be called so.
         ("get", "/v1/live/tickets") => return None,
         ("get", "/v1/live/{model}") => "/v1/live/order",
+        ("post", "/v1/channels/{channel}/broadcast") => "/v1/channels/desk/broadcast",
+        ("get", "/v1/channels/{channel}/members") => "/v1/channels/desk/members",
         ("get", "/v1/projections/{name}") => "/v1/projections/daily_sales",
         ("get", "/v1/{model}") => "/v1/order",
         ("get", "/v1/{model}/{id_or_command}") => "/v1/order/{id}",

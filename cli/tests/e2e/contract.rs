@@ -71,6 +71,27 @@ on:
     ON CONFLICT (code) DO UPDATE SET times = tally.times + 1
 ";
 
+const CHANNELS: &str = "\
+channel: desk
+of: parcel
+presence: { name: { type: text, min_length: 1, max_length: 20 } }
+messages:
+  typing: { is_typing: boolean, at: { type: timestamp, optional: true } }
+  rang:
+allow:
+  join, send: actor.id != null
+---
+channel: board
+key: { type: integer, min: 1, max: 100 }
+presence: {}
+allow:
+  join, send: actor.id != null
+---
+channel: lobby
+allow:
+  join, send: role('admin')
+";
+
 /// A wait for a read model that isn't there yet is nothing to look at, and made-up positions ask for it all the time.
 const IMPATIENT: [(&str, &str); 2] =
     [("WRIT_POSTGRES_POSITION_WAIT_MS", "50"), ("WRIT_HTTP_REFERENCE_WAIT_MS", "50")];
@@ -78,7 +99,8 @@ const IMPATIENT: [(&str, &str); 2] =
 #[tokio::test(flavor = "multi_thread")]
 async fn no_answer_is_outside_the_document() {
     let python = tokio::task::spawn_blocking(|| python::environment("schemathesis")).await.unwrap();
-    let files = [("parcel.yaml", PARCEL), ("firm.yaml", FIRM), ("tally.yaml", TALLY)];
+    let files =
+        [("parcel.yaml", PARCEL), ("firm.yaml", FIRM), ("tally.yaml", TALLY), ("channels.yaml", CHANNELS)];
     // Redis keeps tickets.
     let redis = world::redis_url();
     let settings = [IMPATIENT, world::with_redis(&redis)].concat();

@@ -1,5 +1,6 @@
 //! Live updates, as clients see them: sockets, event streams, long polls, on one and on two instances.
 
+mod channels;
 mod commands;
 mod document;
 mod following;

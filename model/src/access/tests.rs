@@ -1,5 +1,6 @@
 //! Tables of rules with what is made of them, and both held against the evaluation.
 
+mod channel;
 mod properties;
 mod visible;
 

@@ -254,7 +254,7 @@ fn pair() -> Model {
     let state = fields([field("left", bounded()), field("right", bounded())]);
     let amount = || fields([optional("amount", Type::Integer { min: None, max: None })]);
     let compile = |source: &str, input: &IndexMap<String, Field>, expected: Expected<'_>| {
-        let env = Env { input: Some(input), state: Some(&state) };
+        let env = Env { input: Some(input), state: Some(&state), channel: None };
         Compiled::compile(source, env, expected).unwrap()
     };
     let set = |input: &IndexMap<String, Field>, assignments: &[(&str, &str)]| -> IndexMap<String, Compiled> {

@@ -59,7 +59,7 @@ pub(super) fn of_model(
                 None => read_rule(report, state, &entry.value),
                 Some(draft) => {
                     let state_of = (!draft.creates).then_some(&state.fields);
-                    let env = Env { input: Some(&draft.input), state: state_of };
+                    let env = Env { input: Some(&draft.input), state: state_of, channel: None };
                     let broken = state.broken.union(&draft.broken).cloned().collect();
                     expressions::compile(report, &entry.value, env, Expected::Boolean, &broken)
                 }
@@ -111,7 +111,7 @@ pub(super) fn of_projection(
 
 /// The rule `read`, which becomes a query.
 fn read_rule(report: &mut Report<'_>, fields: &Fields, node: &Node) -> Option<Compiled> {
-    let env = Env { input: None, state: Some(&fields.fields) };
+    let env = Env { input: None, state: Some(&fields.fields), channel: None };
     let that = expressions::compile(report, node, env, Expected::Boolean, &fields.broken)?;
     expressions::report(report, node, access::check_read_rule(&that, &fields.fields));
     Some(that)
@@ -144,7 +144,7 @@ fn field_rules(report: &mut Report<'_>, fields: &Fields, node: &Node) -> Vec<Fie
             names.push(name.to_owned());
         }
         // Both are refused, with a better reason than that there is none.
-        let env = Env { input: Some(&fields.fields), state: Some(&fields.fields) };
+        let env = Env { input: Some(&fields.fields), state: Some(&fields.fields), channel: None };
         let that = expressions::compile(report, &entry.value, env, Expected::Boolean, &fields.broken)
             .filter(|that| asks_the_actor_only(report, that, &entry.value));
         if let Some(that) = that {
@@ -211,7 +211,7 @@ fn find(
     typed.each_part(&mut |part| find(part, what, hint, faults));
 }
 
-fn warn_of_open(report: &mut Report<'_>, name: &str, that: &Compiled, node: &Node) {
+pub(super) fn warn_of_open(report: &mut Report<'_>, name: &str, that: &Compiled, node: &Node) {
     if access::is_open(that) {
         let message = format!("`{name}` is open to everyone, also to those who aren't signed in");
         report.warning(&node.span, message, "write `actor.id != null` for everybody who is");

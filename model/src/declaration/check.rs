@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use super::report::Report;
 use super::types::{self, Directory};
 use super::yaml::{self, Entry, Kind, Node};
-use super::{Model, Models, Projection, fields, model, names, projection};
+use super::{Channel, Model, Models, Projection, channel, fields, model, names, projection};
 use crate::diagnostic::{Diagnostic, Source};
 
 /// See [`Models::check`].
@@ -33,7 +33,7 @@ pub(super) fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnos
         // `---` at the end of a file opens a document without content.
         let empty = documents.roots.iter().filter(|root| root.is_null()).count();
         if empty == documents.roots.len() && documents.intact {
-            let hint = "a document starts with `model: NAME` or `projection: NAME`";
+            let hint = "a document starts with `model: NAME`, `projection: NAME` or `channel: NAME`";
             report.error(&(0..0), "the file declares nothing", hint);
         }
         documents.roots.retain(|root| !root.is_null());
@@ -60,7 +60,7 @@ pub(super) fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnos
     let unread = directory.models.keys().filter(|name| !headed.contains(*name)).cloned();
     let mut faulty: HashSet<String> = unread.collect();
     for ((report, roots), source) in files.iter_mut().zip(sources) {
-        for root in roots.iter().filter(|root| projection_of(root).is_none()) {
+        for root in roots.iter().filter(|root| projection_of(root).is_none() && channel_of(root).is_none()) {
             let before = report.len();
             let Some((name, span)) = model::name(report, root) else { continue };
             taken.take(report, source, "model", &name, &span);
@@ -86,6 +86,20 @@ pub(super) fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnos
             }
         }
     }
+    let mut channels: IndexMap<String, Arc<Channel>> = IndexMap::new();
+    let known = channel::Known { models: &models, faulty: &faulty };
+    for ((report, roots), source) in files.iter_mut().zip(sources) {
+        for root in roots.iter() {
+            let Some(entry) = channel_of(root) else { continue };
+            let (name, span) = (channel::name(report, entry), &entry.value.span);
+            if let Some(name) = name {
+                taken.take(report, source, "channel", name, span);
+            }
+            if let Some(channel) = channel::read(report, &directory, &known, root, name) {
+                channels.entry(channel.name.clone()).or_insert_with(|| Arc::new(channel));
+            }
+        }
+    }
     let mut warnings = Vec::new();
     for (report, _) in files {
         let (errors, others) = report.finish();
@@ -95,7 +109,7 @@ pub(super) fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnos
     if !found.is_empty() {
         return Err(found);
     }
-    Ok(Models { app: app.to_owned(), models, projections, warnings })
+    Ok(Models { app: app.to_owned(), models, projections, channels, warnings })
 }
 
 /// The entry that makes a document a projection.
@@ -103,8 +117,13 @@ fn projection_of(root: &Node) -> Option<&Entry> {
     root.get("projection").filter(|_| root.get("model").is_none())
 }
 
-/// The names that are given already, each with what has it and where. Models and projections share them: each has a table
-/// and a place in lists by its name.
+/// The entry that makes a document a channel.
+fn channel_of(root: &Node) -> Option<&Entry> {
+    root.get("channel").filter(|_| root.get("model").is_none() && root.get("projection").is_none())
+}
+
+/// The names that are given already, each with what has it and where. Models and projections share them, since each has a table
+/// and a place in lists by its name, and channels do, since permissions name all of them alike.
 #[derive(Default)]
 struct Taken {
     names: HashMap<String, (&'static str, String)>,
@@ -126,7 +145,11 @@ impl Taken {
             }
             Some((other, place)) => {
                 let message = format!("there is a {other} `{name}` already, in {place}");
-                report.error(span, message, "rename one of them: models and projections share their names");
+                report.error(
+                    span,
+                    message,
+                    "rename one of them: models, projections and channels share their names",
+                );
             }
             None => {
                 let (line, column) = source.location(span.start);

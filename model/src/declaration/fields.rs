@@ -49,6 +49,8 @@ pub(super) enum Place {
     Part,
     /// `of:` of a list.
     Item,
+    /// What is said in a channel, and its key.
+    Message,
 }
 
 impl Place {
@@ -67,6 +69,8 @@ impl Place {
                 Some("it belongs to the `fields` of a model")
             }
             (Place::Column, _) => None,
+            (Place::Message, "renamed_from") => Some("nothing is kept of it that has the old name"),
+            (Place::Message, "personal" | "secret") => Some("nothing is kept of it; who may join sees it"),
             (_, "key" | "unique" | "immutable") => Some("it belongs to the `fields` of a model"),
             (Place::Input, _) => None,
             (_, "personal" | "secret") => Some("put it on the whole field of the model"),
@@ -218,7 +222,7 @@ pub(super) fn declaration(
     match place {
         Place::State => check_key(report, &field, name_span, members.get("default")),
         Place::Column => check_key_column(report, &field, name_span),
-        Place::Input | Place::Part | Place::Item => {}
+        Place::Input | Place::Part | Place::Item | Place::Message => {}
     }
     Some(field)
 }

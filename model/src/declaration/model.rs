@@ -27,7 +27,7 @@ pub(super) const NAMELESS: &str = "nameless";
 
 /// The name of the model in a document and where it stands. `None`: the document is no map.
 pub(super) fn name(report: &mut Report<'_>, root: &Node) -> Option<(String, Range<usize>)> {
-    let hint = "a document starts with `model: NAME` or `projection: NAME`";
+    let hint = "a document starts with `model: NAME`, `projection: NAME` or `channel: NAME`";
     yaml::entries(report, root, hint)?;
     let at = root.span.start..root.span.start;
     let Some(entry) = root.get("model") else {
@@ -181,7 +181,8 @@ fn check_complete(report: &mut Report<'_>, state: &Fields, state_field: Option<&
 
 fn command(report: &mut Report<'_>, state: &Fields, draft: Draft<'_>) -> Command {
     let broken: HashSet<String> = state.broken.union(&draft.broken).cloned().collect();
-    let env = Env { input: Some(&draft.input), state: (!draft.creates).then_some(&state.fields) };
+    let env =
+        Env { input: Some(&draft.input), state: (!draft.creates).then_some(&state.fields), channel: None };
     let mut require = Vec::new();
     for (that, otherwise) in draft.require {
         if let Some(that) = expressions::compile(report, that, env, Expected::Boolean, &broken) {

@@ -7,9 +7,10 @@ use super::fields::Place;
 use super::report::{Report, shown};
 use crate::access::READ;
 
-/// Names of models and projections that topics, tables or routes of the system use.
+/// Names of models, projections and channels that topics, tables or routes of the system use.
 const MODELS: &[(&str, &str)] = &[
     ("auth", "the routes of signing in"),
+    ("channels", "the routes of channels"),
     ("commands", "the topic and the route of commands"),
     ("dead_letters", "the topic of what could not be decided"),
     ("event_log", "the table of all events"),
@@ -86,6 +87,10 @@ pub(super) fn check_projection(report: &mut Report<'_>, span: &Range<usize>, nam
     true
 }
 
+pub(super) fn check_channel(report: &mut Report<'_>, span: &Range<usize>, name: &str) -> bool {
+    check_relation(report, span, "a channel", name)
+}
+
 fn check_relation(report: &mut Report<'_>, span: &Range<usize>, what: &str, name: &str) -> bool {
     if !check(report, span, what, name) {
         return false;
@@ -119,7 +124,7 @@ pub(super) fn check_field(report: &mut Report<'_>, span: &Range<usize>, name: &s
         match place {
             Place::State => reserved(FIELDS).or_else(parameter),
             Place::Column => parameter().or_else(system),
-            Place::Input | Place::Part | Place::Item => None,
+            Place::Input | Place::Part | Place::Item | Place::Message => None,
         }
     };
     if let Some(reason) = reason {

@@ -13,14 +13,22 @@ use super::exact;
 use super::parse::Parsed;
 use super::tree::{Node, Typed};
 use super::types::{Slot, Ty, object_slots};
-use super::{Env, Fault};
+use super::{Env, Fault, OfChannel};
 use crate::declaration::Field;
 use crate::value::Value;
 
 /// Deepest tree: bounds the stack of the evaluation.
 const MAX_DEPTH: usize = 128;
+/// The key of a channel: in its rules, and among the input that they are evaluated with.
+pub(crate) const CHANNEL_KEY: &str = "key";
 /// The names that stand for themselves.
 pub(super) const ROOTS: [&str; 5] = ["input", "state", "now", "actor", "id"];
+
+/// What a rule of a channel may name.
+pub(super) struct ChannelNames {
+    /// What `key` is, if the channel has one.
+    key: Option<Slot>,
+}
 
 /// One pass over a parsed text.
 pub(super) struct Checker<'a> {
@@ -30,6 +38,8 @@ pub(super) struct Checker<'a> {
     pub(super) items: Vec<(String, Slot)>,
     input: Option<IndexMap<String, Slot>>,
     state: Option<IndexMap<String, Slot>>,
+    /// `None`: it is no rule of a channel.
+    channel: Option<ChannelNames>,
     /// `state.token` and the like.
     secrets: HashSet<String>,
     depth: usize,
@@ -49,6 +59,7 @@ impl<'a> Checker<'a> {
             items: Vec::new(),
             input: env.input.map(object_slots),
             state: env.state.map(object_slots),
+            channel: env.channel.map(|OfChannel { key }| ChannelNames { key: key.map(Slot::of_field) }),
             secrets: secrets("input", env.input).chain(secrets("state", env.state)).collect(),
             depth: 0,
             too_deep: false,
@@ -152,7 +163,14 @@ impl<'a> Checker<'a> {
             let slot = self.items[self.items.len() - 1 - depth].1.clone();
             return Typed { node: Node::Item(depth), slot, span };
         }
+        if let (CHANNEL_KEY, Some(slot)) = (name, self.channel.as_ref().and_then(|names| names.key.clone())) {
+            return Typed { node: Node::Input(CHANNEL_KEY.to_owned()), slot, span };
+        }
         let (node, ty) = match name {
+            "id" if self.channel.is_some() && self.state.is_none() => {
+                let hint = "`id` is that of the aggregate, of a channel with `of: MODEL`".to_owned();
+                return self.fault(span, "the channel has no `id`".to_owned(), Some(hint));
+            }
             "now" => (Node::Now, Ty::Timestamp),
             "id" => (Node::Id, Ty::Uuid),
             "input" | "state" | "actor" => {
@@ -174,9 +192,11 @@ impl<'a> Checker<'a> {
         let hint = if let Some(path) = fields("input", &self.input).or_else(|| fields("state", &self.state)) {
             format!("did you mean `{path}`?")
         } else {
-            let known = ROOTS.iter().copied().chain(self.items.iter().map(|(item, _)| item.as_str()));
-            suggest(name, known).unwrap_or_else(|| {
-                "names are `input.…`, `state.…`, `now`, `id`, `actor.id`, `actor.roles`; text stands in quotes".to_owned()
+            let key = self.channel.iter().filter_map(|names| names.key.as_ref().map(|_| CHANNEL_KEY));
+            let items = self.items.iter().map(|(item, _)| item.as_str());
+            suggest(name, ROOTS.iter().copied().chain(key).chain(items)).unwrap_or_else(|| match self.channel {
+                Some(_) => "names are `state.…` and `id` with `of`, `key` with `key`, `now`, `actor.id`, `actor.roles`; text stands in quotes".to_owned(),
+                None => "names are `input.…`, `state.…`, `now`, `id`, `actor.id`, `actor.roles`; text stands in quotes".to_owned(),
             })
         };
         self.fault(span, format!("there is no name `{name}`"), Some(hint))
@@ -255,6 +275,19 @@ impl<'a> Checker<'a> {
         let Some(slots) = slots else {
             let root_span = start..start + root.len();
             return Some(match root {
+                "state" if self.channel.is_some() => self.fault(
+                    root_span,
+                    "the channel is of no model, so there is no state".to_owned(),
+                    Some("write `of: MODEL` for a channel of each of its aggregates".to_owned()),
+                ),
+                _ if self.channel.is_some() => self.fault(
+                    root_span,
+                    "there is no input here".to_owned(),
+                    Some(
+                        "a channel's rules name `state.…` with `of`, `key` with `key`, `actor` and `now`"
+                            .to_owned(),
+                    ),
+                ),
                 "state" => self.fault(
                     root_span,
                     "a creating command has no state yet".to_owned(),

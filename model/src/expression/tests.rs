@@ -146,7 +146,7 @@ fn order_values() -> Object {
 
 fn compile(source: &str, expected: Expected<'_>) -> Result<Compiled, Vec<Fault>> {
     let order = order();
-    Compiled::compile(source, Env { input: Some(&order), state: Some(&order) }, expected)
+    Compiled::compile(source, Env { input: Some(&order), state: Some(&order), channel: None }, expected)
 }
 
 /// Evaluates with the order as input and state, at 2026-01-02T00:00:00Z, sent by the customer with the role `customer`.

@@ -9,11 +9,15 @@ pub(super) fn schema() -> Json {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Writ model",
-        "description": "One model: its fields, its commands and who may use them. Or one projection: a table of your own.",
+        "description": "One model: its fields, its commands and who may use them. Or one projection: a table of your own. Or one channel: what people say to each other, and who is there.",
         "type": "object",
         "if": { "required": ["projection"] },
         "then": { "$ref": "#/$defs/projection" },
-        "else": { "$ref": "#/$defs/model" },
+        "else": {
+            "if": { "required": ["channel"] },
+            "then": { "$ref": "#/$defs/channel" },
+            "else": { "$ref": "#/$defs/model" }
+        },
         "$defs": {
             "name": {
                 "description": "Lower-case letters, digits and `_`, at most 48, a letter first.",
@@ -33,9 +37,63 @@ pub(super) fn schema() -> Json {
             "column": column(),
             "command": command(),
             "model": model(),
-            "projection": projection()
+            "projection": projection(),
+            "said": said(),
+            "channel": channel()
         }
     })
+}
+
+fn channel() -> Json {
+    let fields = |of: &str| {
+        json!({
+            "description": of,
+            "type": ["object", "null"],
+            "propertyNames": { "$ref": "#/$defs/name" },
+            "additionalProperties": { "$ref": "#/$defs/said" }
+        })
+    };
+    let mut presence =
+        fields("What a member says of itself, such as a name. With it, members see who is there.");
+    presence["type"] = json!("object");
+    json!({
+        "description": "One channel: what people say to each other while they look at the same thing, and who is there. Nothing of it is kept.",
+        "type": "object",
+        "required": ["channel"],
+        "additionalProperties": false,
+        "not": { "required": ["of", "key"] },
+        "properties": {
+            "channel": described("#/$defs/name", "The name of the channel, part of the permissions for it."),
+            "doc": text("What it is for."),
+            "of": described("#/$defs/name", "A model: there is a channel for each of its aggregates, for those who may read it."),
+            "key": described("#/$defs/said", "A single value: there is a channel for each."),
+            "presence": presence,
+            "messages": {
+                "description": "The events that may be sent, and the fields that each carries. Without it any event may be, with any JSON object.",
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": { "$ref": "#/$defs/name" },
+                "additionalProperties": fields("The fields of the payload.")
+            },
+            "allow": {
+                "description": "Who may `join` and who may `send`: conditions over `state` and `id` (with `of`), `key` (with `key`), `actor`, `role(name)` and `now`.",
+                "type": "object",
+                "propertyNames": { "pattern": "^ *(join|send)( *, *(join|send))* *$" },
+                "additionalProperties": { "$ref": "#/$defs/condition" }
+            }
+        }
+    })
+}
+
+/// A field of what is said in a channel.
+fn said() -> Json {
+    let refused = ["key", "unique", "immutable", "renamed_from", "personal", "secret"];
+    let mut field = field();
+    if let Some(properties) = field["anyOf"][1]["properties"].as_object_mut() {
+        properties.retain(|name, _| !refused.contains(&name.as_str()));
+    }
+    field["description"] = json!("A field: its type, or a map of its type and constraints.");
+    field
 }
 
 fn model() -> Json {

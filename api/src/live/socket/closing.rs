@@ -83,6 +83,7 @@ impl Socket {
         metrics::counter!(LIVE_CLOSES_TOTAL, "code" => end.label()).increment(1);
         // Nobody waits for what is left.
         self.subscriptions.clear();
+        self.channels.clear();
         self.commands.clear();
         let stream = &mut self.stream;
         let closing = async {

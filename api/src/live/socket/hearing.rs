@@ -61,12 +61,18 @@ impl Socket {
         match message {
             FromClient::Subscribe(wanted) => Ok(self.subscribe(wanted)),
             FromClient::Unsubscribe(wanted) => {
+                if self.channels.leave(&wanted.sub) {
+                    return Ok(Ok(()));
+                }
                 if !self.subscriptions.remove(&wanted.sub) {
                     return Ok(Err(Kind::NotFound.because("There is no subscription of this name.")));
                 }
                 let ended = ToClient::Ended { sub: &wanted.sub, reason: Ending::Unsubscribed, resume: None };
                 self.tell(&ended).await.map(Ok)
             }
+            FromClient::Join(join) => Ok(self.check_name(&join.sub).and_then(|()| self.channels.join(join))),
+            FromClient::Broadcast(said) => Ok(self.channels.broadcast(said)),
+            FromClient::Presence(said) => Ok(self.channels.presence(said)),
             FromClient::Ping(_) => self.tell(&ToClient::Pong {}).await.map(Ok),
             FromClient::Authenticate(proof) => self.authenticate(proof).await,
             FromClient::Command(command) => {
@@ -85,20 +91,26 @@ impl Socket {
     fn subscribe(&mut self, wanted: Subscribe) -> Result<(), Problem> {
         let (name, of) = wanted.followed()?;
         let Subscribe { sub, id, filter, fields, from, .. } = wanted;
-        let most = self.app.options.live.max_subscriptions;
-        if self.subscriptions.has(&sub) {
-            let detail = "A subscription of this name is open.";
-            return Err(Problem::at(Kind::InvalidInput, "/sub", "repeated", detail));
-        }
-        if self.subscriptions.len() >= most {
-            let detail = format!("{most} subscriptions are open on this socket, as many as it may have.");
-            return Err(Kind::TooManySubscriptions.because(detail));
-        }
+        self.check_name(&sub)?;
         let filters = filter.into_iter().map(|(name, given)| (name, given.into()));
         let parameters = filters.chain(fields.map(|fields| ("fields".to_owned(), fields))).collect();
         let ask = Ask { name: name.clone(), of, id, parameters, from };
         let (wanted, from) = wanted::read(&self.app, &self.caller, ask)?;
         self.subscriptions.add(&sub, &name, self.app.api.live.subscribe(wanted, from));
+        Ok(())
+    }
+
+    /// Whether there may be one more subscription or channel, of this name.
+    fn check_name(&self, sub: &str) -> Result<(), Problem> {
+        let most = self.app.options.live.max_subscriptions;
+        if self.subscriptions.has(sub) || self.channels.has(sub) {
+            let detail = "A subscription of this name is open.";
+            return Err(Problem::at(Kind::InvalidInput, "/sub", "repeated", detail));
+        }
+        if self.subscriptions.len() + self.channels.len() >= most {
+            let detail = format!("{most} subscriptions are open on this socket, as many as it may have.");
+            return Err(Kind::TooManySubscriptions.because(detail));
+        }
         Ok(())
     }
 

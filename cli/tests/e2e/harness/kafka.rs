@@ -168,6 +168,26 @@ pub(crate) async fn partitions(topic: &str) -> i32 {
     tokio::task::spawn_blocking(ask).await.unwrap()
 }
 
+/// The offset behind the last record of every partition of every topic below `prefix`.
+pub(crate) async fn ends(prefix: &str) -> BTreeMap<(String, i32), i64> {
+    let below = format!("{prefix}.");
+    let ask = move || {
+        let consumer: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
+        let metadata = consumer.fetch_metadata(None, REQUEST).unwrap();
+        let mut ends = BTreeMap::new();
+        for topic in metadata.topics().iter().filter(|topic| topic.name().starts_with(&below)) {
+            for partition in topic.partitions() {
+                let (_, end) = consumer.fetch_watermarks(topic.name(), partition.id(), REQUEST).unwrap();
+                ends.insert((topic.name().to_owned(), partition.id()), end);
+            }
+        }
+        assert!(!ends.is_empty(), "there is no topic below {below}");
+        ends
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
+
 /// Deletes every topic below `prefix`.
 pub(super) async fn delete_topics(prefix: &str) -> Result<(), KafkaError> {
     let admin: AdminClient<DefaultClientContext> =

@@ -70,7 +70,12 @@ impl Guarded {
 
     /// Another api instance of the same application.
     pub(crate) async fn second(&self) -> Server {
-        let mut settings = SETTINGS.to_vec();
+        self.second_with(&[]).await
+    }
+
+    /// The same with more `WRIT_*` variables.
+    pub(crate) async fn second_with(&self, more: &[(&str, &str)]) -> Server {
+        let mut settings = [&SETTINGS, more].concat();
         settings.push(("WRIT_ROLES", "api"));
         let server = self.world.spawn("second", &settings).await;
         server.ready().await;

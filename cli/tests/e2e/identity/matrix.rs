@@ -224,6 +224,23 @@ const MATRIX: &[Row] = &[
     ("POST", "/v1/live/tickets", "/v1/live/tickets", "", [401, 200, 200, 200, 200, 200], 401),
     ("GET", "/v1/live/tickets", "/v1/live/tickets", "", [404; 6], 401),
     ("GET", "/v1/live/{model}", "/v1/live/parcel?wait=0", "", [200; 6], 401),
+    // Channels of what isn't readable aren't there either.
+    (
+        "POST",
+        "/v1/channels/{channel}/broadcast",
+        "/v1/channels/desk/broadcast",
+        r#"{"id":"{parcel}","event":"rang"}"#,
+        [404, 404, 403, 202, 202, 404],
+        401,
+    ),
+    (
+        "GET",
+        "/v1/channels/{channel}/members",
+        "/v1/channels/desk/members?id={parcel}",
+        "",
+        [404, 404, 200, 200, 200, 404],
+        401,
+    ),
     // Pages are for everyone.
     ("GET", "/", "/", "", [200; 6], 200),
     ("GET", "/docs", "/docs", "", [200; 6], 200),
@@ -236,6 +253,17 @@ const MATRIX: &[Row] = &[
     ("GET", "/readyz", "/readyz", "", [200; 6], 200),
     ("GET", "/metrics", "/metrics", "", [200; 6], 200),
 ];
+
+/// What is said about a parcel.
+const DESK: &str = "\
+channel: desk
+of: parcel
+presence: { name: { type: text, max_length: 20 } }
+messages: { rang: null }
+allow:
+  join: role('staff') || state.owner == actor.id
+  send: actor.id != null && state.owner != actor.id
+";
 
 /// The routes of the server, with their methods, as its source has them.
 fn routes() -> BTreeSet<(String, String)> {
@@ -270,7 +298,8 @@ type Differences = BTreeMap<String, (u16, u16)>;
 async fn every_caller_gets_what_the_matrix_says() {
     // Redis keeps tickets.
     let redis = world::redis_url();
-    let guarded = Guarded::start_with(&[("parcel.yaml", PARCEL)], &world::with_redis(&redis)).await;
+    let files = [("parcel.yaml", PARCEL), ("desk.yaml", DESK)];
+    let guarded = Guarded::start_with(&files, &world::with_redis(&redis)).await;
     let [other, owner, staff] =
         [guarded.person(&[]).await, guarded.person(&[]).await, guarded.person(&["staff"]).await];
     let bad = Bad::of(&guarded, &owner).await;

@@ -247,7 +247,7 @@ fn fields() -> BoxedStrategy<Object> {
 static MODEL: LazyLock<Arc<Model>> = LazyLock::new(|| ruled("update", "true"));
 
 fn compiled(rule: &str) -> Compiled {
-    let env = Env { input: Some(&MODEL.fields), state: Some(&MODEL.fields) };
+    let env = Env { input: Some(&MODEL.fields), state: Some(&MODEL.fields), channel: None };
     Compiled::compile(rule, env, Expected::Boolean).unwrap_or_else(|faults| panic!("{rule}: {faults:?}"))
 }
 

@@ -209,11 +209,15 @@ fn a_creating_command_has_no_state() {
     let input = order();
     let faults = Compiled::compile(
         "state.paid && state.number == 'x'",
-        Env { input: Some(&input), state: None },
+        Env { input: Some(&input), state: None, channel: None },
         Expected::Boolean,
     );
     snapshot("no_state", &render("state.paid && state.number == 'x'", &faults.unwrap_err()));
-    let faults = Compiled::compile("input.paid", Env { input: None, state: Some(&input) }, Expected::Boolean);
+    let faults = Compiled::compile(
+        "input.paid",
+        Env { input: None, state: Some(&input), channel: None },
+        Expected::Boolean,
+    );
     snapshot("no_input", &render("input.paid", &faults.unwrap_err()));
 }
 

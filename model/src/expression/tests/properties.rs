@@ -10,9 +10,12 @@ use crate::value::Decimal;
 fn binary(source: &str, a: Value, b: Value, ty: Type, result: Type) -> Result<Value, String> {
     let input = fields(vec![field("a", ty.clone()), field("b", ty)]);
     let result = field("result", result);
-    let compiled =
-        Compiled::compile(source, Env { input: Some(&input), state: None }, Expected::Field(&result))
-            .unwrap();
+    let compiled = Compiled::compile(
+        source,
+        Env { input: Some(&input), state: None, channel: None },
+        Expected::Field(&result),
+    )
+    .unwrap();
     let values: Object = [("a".to_owned(), a), ("b".to_owned(), b)].into_iter().collect();
     let scope =
         Scope { id: Uuid::nil(), input: &values, state: None, now: Timestamp(0), actor: &Actor::default() };

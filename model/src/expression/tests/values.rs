@@ -202,7 +202,7 @@ fn evaluation_errors() {
 fn a_null_where_a_condition_is_asked_for_is_an_error() {
     let compiled = Compiled::compile(
         "input.flag",
-        Env { input: Some(&fields(vec![optional("flag", Type::Boolean)])), state: None },
+        Env { input: Some(&fields(vec![optional("flag", Type::Boolean)])), state: None, channel: None },
         Expected::Boolean,
     );
     let scope = Scope {
