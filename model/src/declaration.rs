@@ -12,6 +12,10 @@ use crate::value::{Decimal, Value};
 
 pub use names::is_name;
 pub use projection::{Metadata, Parameter, Projection, Statement};
+pub use reactions::{
+    Action, Backoff, Channel, Delay, Every, Notify, Queue, Reaction, Send, TaskOptions, TaskUnique, Trigger,
+    Webhook,
+};
 
 mod allow;
 mod check;
@@ -26,6 +30,7 @@ mod model;
 mod names;
 pub(crate) mod places;
 mod projection;
+mod reactions;
 mod renames;
 mod report;
 mod sql;
@@ -88,6 +93,8 @@ pub struct Model {
     pub indexes: Vec<Vec<String>>,
     /// The text fields that `q=` searches, by an index (`search: [company, city]`); empty: all, without an index.
     pub search: Vec<String>,
+    /// What its events and the time set off, each under a name of its own.
+    pub reactions: Vec<Reaction>,
 }
 
 /// One `allow` rule.

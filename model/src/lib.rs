@@ -11,6 +11,7 @@
 pub mod access;
 pub mod avro;
 pub mod compatibility;
+pub mod cron;
 pub mod decide;
 pub mod declaration;
 pub mod diagnostic;

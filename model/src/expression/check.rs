@@ -13,23 +13,24 @@ use super::exact;
 use super::parse::Parsed;
 use super::tree::{Node, Typed};
 use super::types::{Slot, Ty, object_slots};
-use super::{Env, Fault};
+use super::{Env, Fault, Given};
 use crate::declaration::Field;
 use crate::value::Value;
 
 /// Deepest tree: bounds the stack of the evaluation.
 const MAX_DEPTH: usize = 128;
-/// The names that stand for themselves.
-pub(super) const ROOTS: [&str; 5] = ["input", "state", "now", "actor", "id"];
-
 /// One pass over a parsed text.
 pub(super) struct Checker<'a> {
     pub(super) parsed: &'a Parsed<'a>,
     pub(super) faults: Vec<Fault>,
-    /// The items of the enclosing macros, innermost last.
+    /// Further names and the items of the enclosing macros, innermost last.
     pub(super) items: Vec<(String, Slot)>,
+    /// What the input is called.
+    input_name: &'static str,
     input: Option<IndexMap<String, Slot>>,
     state: Option<IndexMap<String, Slot>>,
+    /// What to say of them where they are absent.
+    absent: Option<&'static str>,
     /// `state.token` and the like.
     secrets: HashSet<String>,
     depth: usize,
@@ -42,14 +43,16 @@ fn secrets(root: &str, fields: Option<&IndexMap<String, Field>>) -> impl Iterato
 }
 
 impl<'a> Checker<'a> {
-    pub(super) fn new(parsed: &'a Parsed<'a>, env: Env<'_>) -> Checker<'a> {
+    pub(super) fn new(parsed: &'a Parsed<'a>, env: Env<'_>, given: Given<'_>) -> Checker<'a> {
         Checker {
             parsed,
             faults: Vec::new(),
-            items: Vec::new(),
+            items: given.names.to_vec(),
+            input_name: given.input,
             input: env.input.map(object_slots),
             state: env.state.map(object_slots),
-            secrets: secrets("input", env.input).chain(secrets("state", env.state)).collect(),
+            absent: given.absent,
+            secrets: secrets(given.input, env.input).chain(secrets("state", env.state)).collect(),
             depth: 0,
             too_deep: false,
         }
@@ -152,31 +155,49 @@ impl<'a> Checker<'a> {
             let slot = self.items[self.items.len() - 1 - depth].1.clone();
             return Typed { node: Node::Item(depth), slot, span };
         }
-        let (node, ty) = match name {
-            "now" => (Node::Now, Ty::Timestamp),
-            "id" => (Node::Id, Ty::Uuid),
-            "input" | "state" | "actor" => {
-                let hint = match name {
-                    "actor" => "name a part: `actor.id` or `actor.roles`".to_owned(),
-                    _ => format!("name a field: `{name}.…`"),
-                };
-                return self.fault(span, format!("`{name}` is no value by itself"), Some(hint));
-            }
-            _ => return self.unknown_name(span, name),
+        match name {
+            "now" => Typed { node: Node::Now, slot: Slot::of(Ty::Timestamp), span },
+            "id" => Typed { node: Node::Id, slot: Slot::of(Ty::Uuid), span },
+            "state" | "actor" => self.no_value(span, name),
+            _ if name == self.input_name => self.no_value(span, name),
+            _ => self.unknown_name(span, name),
+        }
+    }
+
+    /// A name that is followed by the name of a field, without one.
+    fn no_value(&mut self, span: Range<usize>, name: &str) -> Typed {
+        let hint = match name {
+            "actor" => "name a part: `actor.id` or `actor.roles`".to_owned(),
+            _ => format!("name a field: `{name}.…`"),
         };
-        Typed { node, slot: Slot::of(ty), span }
+        self.fault(span, format!("`{name}` is no value by itself"), Some(hint))
+    }
+
+    /// The names that stand for themselves.
+    pub(super) fn roots(&self) -> [&'static str; 5] {
+        [self.input_name, "state", "now", "actor", "id"]
     }
 
     fn unknown_name(&mut self, span: Range<usize>, name: &str) -> Typed {
         let fields = |root: &str, slots: &Option<IndexMap<String, Slot>>| {
             slots.as_ref().is_some_and(|slots| slots.contains_key(name)).then(|| format!("{root}.{name}"))
         };
-        let hint = if let Some(path) = fields("input", &self.input).or_else(|| fields("state", &self.state)) {
+        let input = self.input_name;
+        let hint = if let Some(path) = fields(input, &self.input).or_else(|| fields("state", &self.state)) {
             format!("did you mean `{path}`?")
+        } else if name == "input" {
+            format!("what is recorded is called `{input}.…` here")
         } else {
-            let known = ROOTS.iter().copied().chain(self.items.iter().map(|(item, _)| item.as_str()));
+            let roots = self.roots();
+            let known = roots.into_iter().chain(self.items.iter().map(|(item, _)| item.as_str()));
             suggest(name, known).unwrap_or_else(|| {
-                "names are `input.…`, `state.…`, `now`, `id`, `actor.id`, `actor.roles`; text stands in quotes".to_owned()
+                let others: String = match input {
+                    "input" => ", `actor.roles`".to_owned(),
+                    _ => self.items.iter().map(|(item, _)| format!(", `{item}`")).collect(),
+                };
+                format!(
+                    "names are `{input}.…`, `state.…`, `now`, `id`, `actor.id`{others}; text stands in quotes"
+                )
             })
         };
         self.fault(span, format!("there is no name `{name}`"), Some(hint))
@@ -248,14 +269,15 @@ impl<'a> Checker<'a> {
                     }
                 });
             }
-            "input" => &self.input,
             "state" => &self.state,
+            _ if root == self.input_name => &self.input,
             _ => return None,
         };
         let Some(slots) = slots else {
             let root_span = start..start + root.len();
-            return Some(match root {
-                "state" => self.fault(
+            return Some(match (root, self.absent) {
+                (_, Some(absent)) => self.fault(root_span, absent.to_owned(), None),
+                ("state", None) => self.fault(
                     root_span,
                     "a creating command has no state yet".to_owned(),
                     Some("use `input.…`".to_owned()),
@@ -275,10 +297,10 @@ impl<'a> Checker<'a> {
         }
         Some(match slots.get(field) {
             Some(slot) => {
-                let node = if root == "input" {
-                    Node::Input(field.to_owned())
-                } else {
+                let node = if root == "state" {
                     Node::State(field.to_owned())
+                } else {
+                    Node::Input(field.to_owned())
                 };
                 Typed { node, slot: slot.clone(), span }
             }
