@@ -43,7 +43,7 @@ pub enum Trigger {
     /// Each of these events of the model.
     On(Vec<String>),
     /// The time.
-    Every(Every),
+    Every(Box<Every>),
 }
 
 /// `every:` and what belongs to it.

@@ -200,7 +200,9 @@ fn trigger(report: &mut Report<'_>, model: &Model, members: &Members<'_>, item: 
             let names = events(report, model, "on", &entry.value);
             (!names.is_empty()).then_some(Trigger::On(names))
         }
-        (None, Some(entry)) => every(report, members, &entry.value).map(Trigger::Every),
+        (None, Some(entry)) => {
+            every(report, members, &entry.value).map(|every| Trigger::Every(Box::new(every)))
+        }
         (Some(_), Some(entry)) => {
             let hint = "write a reaction for each";
             report.error(&entry.key_span, "a reaction has `on` or `every`, not both", hint);
