@@ -13,8 +13,8 @@ use crate::value::{Decimal, Value};
 pub use names::is_name;
 pub use projection::{Metadata, Parameter, Projection, Statement};
 pub use reactions::{
-    Action, Backoff, Channel, Delay, Every, Notify, Queue, Reaction, Send, TaskOptions, TaskUnique, Trigger,
-    Webhook,
+    Action, Backoff, Channel, Delay, Every, Notify, Queue, Reaction, Sending, TaskOptions, TaskUnique,
+    Trigger, Webhook,
 };
 
 mod allow;

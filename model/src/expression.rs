@@ -48,6 +48,8 @@ pub struct Env<'a> {
 pub(crate) struct Given<'a> {
     /// What [`Env::input`] is called.
     pub(crate) input: &'static str,
+    /// Why [`Env::input`] may lack a field, if that isn't plain.
+    pub(crate) lacks: Option<&'static str>,
     /// What to say of a name of [`Env`] that isn't there. `None`: what is said of commands.
     pub(crate) absent: Option<&'static str>,
     /// Further names and their types. [`Compiled::evaluate_given`] takes their values in the same order.
@@ -56,7 +58,7 @@ pub(crate) struct Given<'a> {
 
 impl Given<'_> {
     /// A command's expression.
-    const COMMAND: Given<'static> = Given { input: "input", absent: None, names: &[] };
+    const COMMAND: Given<'static> = Given { input: "input", lacks: None, absent: None, names: &[] };
 }
 
 /// The type that the place of an expression asks for.

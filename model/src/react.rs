@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::decide::{Actor, Rejection};
 use crate::declaration::{
-    Action, Backoff, Channel, Delay, Model, Models, Reaction, Send, TaskOptions, Trigger,
+    Action, Backoff, Channel, Delay, Model, Models, Reaction, Sending, TaskOptions, Trigger,
 };
 use crate::evolve::State;
 use crate::expression::{Compiled, EvalError, Scope};
@@ -181,7 +181,7 @@ impl Reaction {
     }
 
     /// What is sent when its command is refused.
-    pub fn on_rejected(&self) -> Option<&Send> {
+    pub fn on_rejected(&self) -> Option<&Sending> {
         match &self.action {
             Action::Command { on_rejected, .. } => on_rejected.as_ref(),
             Action::Notify(_) | Action::Webhook(_) | Action::Queue(_) => None,

@@ -72,9 +72,9 @@ pub enum Action {
     /// It sends a command.
     Command {
         /// Which.
-        send: Send,
+        send: Sending,
         /// What is sent when that one is refused.
-        on_rejected: Option<Send>,
+        on_rejected: Option<Sending>,
     },
     /// It tells somebody.
     Notify(Notify),
@@ -86,7 +86,7 @@ pub enum Action {
 
 /// A command that is sent.
 #[derive(Debug)]
-pub struct Send {
+pub struct Sending {
     /// The command's model.
     pub model: String,
     /// Its name there.

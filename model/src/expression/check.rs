@@ -27,6 +27,8 @@ pub(super) struct Checker<'a> {
     pub(super) items: Vec<(String, Slot)>,
     /// What the input is called.
     input_name: &'static str,
+    /// Why it may lack a field.
+    lacks: Option<&'static str>,
     input: Option<IndexMap<String, Slot>>,
     state: Option<IndexMap<String, Slot>>,
     /// What to say of them where they are absent.
@@ -49,6 +51,7 @@ impl<'a> Checker<'a> {
             faults: Vec::new(),
             items: given.names.to_vec(),
             input_name: given.input,
+            lacks: given.lacks,
             input: env.input.map(object_slots),
             state: env.state.map(object_slots),
             absent: given.absent,
@@ -305,7 +308,12 @@ impl<'a> Checker<'a> {
                 Typed { node, slot: slot.clone(), span }
             }
             None => {
-                let hint = known_fields(field, slots.keys());
+                let lacks = self.lacks.filter(|_| root == self.input_name);
+                let near = || suggest(field, slots.keys().map(String::as_str));
+                let hint = match lacks {
+                    Some(lacks) => near().or_else(|| Some(lacks.to_owned())),
+                    None => known_fields(field, slots.keys()),
+                };
                 self.fault(name_span.clone(), format!("`{root}` has no field `{field}`"), hint)
             }
         })

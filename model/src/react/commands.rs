@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
 use super::{Case, Names, Planned, ReactError, ids};
-use crate::declaration::{Command, Model, Send};
+use crate::declaration::{Command, Model, Sending};
 use crate::value::{FieldError, Object, Value, nests_too_deeply};
 
 impl Case<'_> {
@@ -12,7 +12,7 @@ impl Case<'_> {
     pub(super) fn planned(
         &self,
         place: &str,
-        send: &Send,
+        send: &Sending,
         names: &Names<'_>,
         id: Uuid,
     ) -> Result<Option<Planned>, ReactError> {

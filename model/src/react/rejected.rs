@@ -1,14 +1,14 @@
 //! Why a command was refused, as `on_rejected` sees it.
 
 use crate::decide::Rejection;
-use crate::declaration::Send;
+use crate::declaration::Sending;
 use crate::value::{Object, Value};
 
 /// Longest `error.detail`, in characters, so that it fits where a reason is kept: what compensates must not fail by a long one.
 const LONGEST: usize = 300;
 
 /// `error`, of the command that was sent.
-pub(super) fn value(send: &Send, rejection: &Rejection) -> Value {
+pub(super) fn value(send: &Sending, rejection: &Rejection) -> Value {
     let detail = detail(send, rejection);
     let detail = match detail.char_indices().nth(LONGEST) {
         Some(_) => detail.chars().take(LONGEST - 1).chain(['…']).collect(),
@@ -37,8 +37,8 @@ fn code(rejection: &Rejection) -> &'static str {
     }
 }
 
-fn detail(send: &Send, rejection: &Rejection) -> String {
-    let Send { model, command, .. } = send;
+fn detail(send: &Sending, rejection: &Rejection) -> String {
+    let Sending { model, command, .. } = send;
     match rejection {
         Rejection::UnknownCommand { command } => format!("There is no command `{command}` of {model}."),
         Rejection::Invalid { errors } => super::faults(errors),

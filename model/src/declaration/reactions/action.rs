@@ -9,7 +9,7 @@ use super::super::yaml::{self, Entry, Kind, Members, Node};
 use super::super::{Command, Field, Model, Type, names};
 use super::names::Context;
 use super::read::Known;
-use super::{Action, Channel, Notify, Queue, Send, Webhook, options, target};
+use super::{Action, Channel, Notify, Queue, Sending, Webhook, options, target};
 use crate::expression::{Compiled, Expected};
 
 /// The keys that say what is done. A reaction has one of them.
@@ -90,12 +90,12 @@ fn send(
     known: &Known<'_>,
     members: &Members<'_>,
     entry: &Entry,
-) -> Option<Send> {
+) -> Option<Sending> {
     let (model, command) = resolve(report, context, known, &entry.value)?;
     let before = report.len();
     let to = to(report, context, model, command, members, entry);
     let input = input(report, context, model, command, members.get("input"), entry);
-    (report.len() == before).then(|| Send {
+    (report.len() == before).then(|| Sending {
         model: model.name.clone(),
         command: command.name.clone(),
         to,

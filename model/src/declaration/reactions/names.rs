@@ -12,6 +12,8 @@ use crate::expression::{Compiled, Env, Expected, Fault, Given};
 /// What stands before the name of a recorded field.
 const EVENT: &str = "event";
 
+const COMMON: &str = "it has what all of the events in `on` record, with one type";
+
 const NO_EVENT: &str = "a reaction by time has no event and no aggregate, so it sees `now` only";
 
 /// Names that mean something in a reaction, so that an item can't have them.
@@ -23,6 +25,8 @@ pub(super) struct Context<'a> {
     pub(super) model: &'a Model,
     /// What all of its events record. `None`: it has no event.
     pub(super) event: Option<IndexMap<String, Field>>,
+    /// Why that may be less than one expects.
+    lacks: Option<&'static str>,
     /// The names beside those: `version`, the item of `for_each`, and in `on_rejected` `error`; outermost first.
     pub(super) names: Vec<(String, Slot)>,
     /// The declared type of the items of `for_each`, as far as there is one.
@@ -37,7 +41,8 @@ impl<'a> Context<'a> {
         let event = events.map(|events| recorded(model, events));
         let version = ("version".to_owned(), Slot::of(Ty::Integer));
         let names = if event.is_some() { vec![version] } else { Vec::new() };
-        Context { model, event, names, item: None, uses_state: false }
+        let lacks = events.is_some_and(|events| events.len() > 1).then_some(COMMON);
+        Context { model, event, lacks, names, item: None, uses_state: false }
     }
 
     /// Names an item, or in `on_rejected` the error.
@@ -60,7 +65,12 @@ impl<'a> Context<'a> {
     ) -> Option<Compiled> {
         let has_event = self.event.is_some();
         let env = Env { input: self.event.as_ref(), state: has_event.then_some(&self.model.fields) };
-        let given = Given { input: EVENT, absent: (!has_event).then_some(NO_EVENT), names: &self.names };
+        let given = Given {
+            input: EVENT,
+            lacks: self.lacks,
+            absent: (!has_event).then_some(NO_EVENT),
+            names: &self.names,
+        };
         let compiled = expressions::compile_given(report, node, env, given, expected)?;
         let mut faults = Vec::new();
         refuse(compiled.root(), has_event, &mut faults);
