@@ -13,6 +13,10 @@ use crate::value::{Decimal, Value};
 pub use channel::{Channel, Each};
 pub use names::is_name;
 pub use projection::{Metadata, Parameter, Projection, Statement};
+pub use reactions::{
+    Action, Backoff, Delay, Every, NotificationChannel, Notify, Queue, Reaction, Sending, TaskOptions,
+    TaskUnique, Trigger, Webhook,
+};
 
 mod allow;
 mod channel;
@@ -28,6 +32,7 @@ mod model;
 mod names;
 pub(crate) mod places;
 mod projection;
+mod reactions;
 mod renames;
 mod report;
 mod sql;
@@ -92,6 +97,8 @@ pub struct Model {
     pub indexes: Vec<Vec<String>>,
     /// The text fields that `q=` searches, by an index (`search: [company, city]`); empty: all, without an index.
     pub search: Vec<String>,
+    /// What its events and the time set off, each under a name of its own.
+    pub reactions: Vec<Reaction>,
 }
 
 /// One `allow` rule.

@@ -5,7 +5,7 @@
 //! `evaluate` then runs for every command. The user's reference is `docs/expressions.md`.
 
 mod check;
-mod convert;
+pub(crate) mod convert;
 mod evaluate;
 mod exact;
 mod fit;
@@ -17,7 +17,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tree;
-mod types;
+pub(crate) mod types;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use self::check::Checker;
 use self::tree::Typed;
+use self::types::Slot;
 use crate::decide::Actor;
 use crate::declaration::Field;
 use crate::value::{Object, Timestamp, Value};
@@ -52,9 +53,29 @@ pub struct OfChannel<'a> {
     pub key: Option<&'a Field>,
 }
 
+/// The names of expressions that aren't a command's, in place of and beside those of [`Env`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Given<'a> {
+    /// What [`Env::input`] is called.
+    pub(crate) input: &'static str,
+    /// Why [`Env::input`] may lack a field, if that isn't plain.
+    pub(crate) lacks: Option<&'static str>,
+    /// What to say of a name of [`Env`] that isn't there. `None`: what is said of commands.
+    pub(crate) absent: Option<&'static str>,
+    /// Further names and their types. [`Compiled::evaluate_given`] takes their values in the same order.
+    pub(crate) names: &'a [(String, Slot)],
+}
+
+impl Given<'_> {
+    /// A command's expression.
+    const COMMAND: Given<'static> = Given { input: "input", lacks: None, absent: None, names: &[] };
+}
+
 /// The type that the place of an expression asks for.
 #[derive(Debug, Clone, Copy)]
 pub enum Expected<'a> {
+    /// Any value, also null.
+    Any,
     /// A condition.
     Boolean,
     /// The value of a field; null only if it is optional.
@@ -109,9 +130,19 @@ pub struct Compiled {
 impl Compiled {
     /// Parses and types `source`. Errors: every fault of it, in the order of the text.
     pub fn compile(source: &str, env: Env<'_>, expected: Expected<'_>) -> Result<Compiled, Vec<Fault>> {
+        Compiled::compile_given(source, env, Given::COMMAND, expected)
+    }
+
+    /// The same with other names.
+    pub(crate) fn compile_given(
+        source: &str,
+        env: Env<'_>,
+        given: Given<'_>,
+        expected: Expected<'_>,
+    ) -> Result<Compiled, Vec<Fault>> {
         let root = parse::with_deep_stack(|| {
             let parsed = parse::parse(source)?;
-            let mut checker = Checker::new(&parsed, env);
+            let mut checker = Checker::new(&parsed, env, given);
             let root = checker.check(&parsed.root);
             let root = checker.fit(root, expected);
             let mut faults = checker.faults;
@@ -119,13 +150,22 @@ impl Compiled {
             faults.sort_by_key(|fault| (fault.span.start, fault.span.end));
             if faults.is_empty() { Ok(root) } else { Err(faults) }
         })?;
-        let nullable = matches!(expected, Expected::Field(field) if field.optional);
+        let nullable = match expected {
+            Expected::Any => true,
+            Expected::Boolean => false,
+            Expected::Field(field) => field.optional,
+        };
         Ok(Compiled { source: source.to_owned(), root: Arc::new(root), nullable })
     }
 
     /// Evaluates. The result fits the type that [`Compiled::compile`] was asked for, constraints of the field not included.
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
-        evaluate::evaluate(&self.root, &self.source, scope, self.nullable)
+        self.evaluate_given(scope, &[])
+    }
+
+    /// The same with the values of [`Given::names`].
+    pub(crate) fn evaluate_given(&self, scope: &Scope<'_>, names: &[&Value]) -> Result<Value, EvalError> {
+        evaluate::evaluate(&self.root, &self.source, scope, names, self.nullable)
             .map_err(|detail| EvalError { source_text: self.source.clone(), detail })
     }
 

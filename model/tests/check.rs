@@ -88,6 +88,30 @@ fn what_is_allowed_and_probably_not_meant_is_a_warning() {
 }
 
 #[test]
+fn reactions_that_set_each_other_off_without_an_end_are_warned_of_with_every_step() {
+    let text = "model: a\nfields: { n: integer, b: { type: ref, to: b }, at: { type: timestamp, optional: true } }\ncrud: true\n\
+                commands: { touch: , turn: , stop: { emits: stopped } }\nreactions:\n  \
+                - { on: touch, command: b.push, to: state.b }\n  \
+                - { on: [created, turn], command: touch }\n  \
+                # Each of these breaks a cycle.\n  \
+                - { on: updated, command: update, when: state.n < 3 }\n  \
+                - { on: updated, name: later, command: update, after: 1s }\n  \
+                - { on: updated, name: once, command: update, at: state.at, unless: deleted }\n  \
+                # Leads into a cycle and is on none.\n  \
+                - { on: deleted, command: touch }\n  \
+                - { on: stopped, command: stop }\n---\n\
+                model: b\nfields: { n: integer, a: { type: ref, to: a } }\ncrud: [create]\n\
+                commands: { push: { emits: pushed }, pull: }\nreactions:\n  \
+                - { name: back, on: pushed, command: a.turn, to: state.a }\n  \
+                - { on: pushed, command: pull }\n  \
+                - { on: pull, queue: pulled }\n";
+    let source = Source { name: "a.yaml".into(), text: text.into() };
+    let sources = std::slice::from_ref(&source);
+    let models = Models::check("shop", sources).expect("warnings are no errors");
+    snapshot("reactions_cycles", &listed(sources, models.warnings));
+}
+
+#[test]
 fn the_sample_shop_is_right() {
     let sources: Vec<Source> = files("../models").iter().map(|path| source(path)).collect();
     assert_eq!(findings(&sources), "");

@@ -82,3 +82,46 @@ fn the_schema_finds_what_a_schema_can_find() {
         assert!(documents(&path).iter().any(|document| !faults(document).is_empty()), "{name}");
     }
 }
+
+/// What the schema says of a model with this one reaction.
+fn of_reaction(reaction: &Json) -> Vec<String> {
+    faults(&serde_json::json!({ "model": "order", "fields": { "number": "text" }, "reactions": [reaction] }))
+}
+
+#[test]
+fn the_schema_knows_what_belongs_to_what_in_a_reaction() {
+    use serde_json::json;
+    for right in [
+        json!({ "on": "placed", "command": "cancel" }),
+        json!({ "on": ["placed", "paid"], "queue": "invoices", "input": { "a": "id", "b": 1, "c": null } }),
+        json!({ "every": "0 3 * * *", "queue": "reports", "jitter": "5m", "catch_up": "all" }),
+        json!({ "on": "placed", "after": "24h", "unless": "paid", "command": "cancel" }),
+        json!({ "on": "placed", "at": "event.due", "unless": ["paid"], "notify": "actor.id", "title": "Hello" }),
+    ] {
+        assert_eq!(of_reaction(&right), Vec::<String>::new(), "{right}");
+    }
+    for wrong in [
+        json!("placed"),
+        json!({ "on": "placed" }),
+        json!({ "command": "cancel" }),
+        json!({ "on": "placed", "every": "0 3 * * *", "command": "cancel" }),
+        json!({ "on": "placed", "command": "cancel", "queue": "invoices" }),
+        json!({ "on": "placed", "command": "cancel", "comand": "cancel" }),
+        json!({ "on": "placed", "command": "cancel", "unless": "paid" }),
+        json!({ "on": "placed", "command": "cancel", "after": "1h", "at": "now" }),
+        json!({ "on": "placed", "command": "cancel", "time_zone": "UTC" }),
+        json!({ "on": "placed", "command": "cancel", "title": "Hello" }),
+        json!({ "on": "placed", "notify": "actor.id" }),
+        json!({ "on": "placed", "notify": "actor.id", "title": "Hello", "channels": ["sms"] }),
+        json!({ "on": "placed", "queue": "invoices", "on_rejected": { "command": "cancel" } }),
+        json!({ "on": "placed", "command": "cancel", "on_rejected": { "to": "id" } }),
+        json!({ "on": "placed", "queue": "invoices", "priority": 10 }),
+        json!({ "on": "placed", "queue": "invoices", "backoff": { "frist": "1s" } }),
+        json!({ "on": "placed", "queue": "invoices", "unique": { "key": "id" } }),
+        json!({ "on": "placed", "for_each": { "a": "event.a", "b": "event.b" }, "queue": "invoices" }),
+        json!({ "every": "0 3 * * *", "for_each": { "a": "event.a" }, "queue": "invoices" }),
+        json!({ "every": "0 3 * * *", "after": "1h", "queue": "invoices" }),
+    ] {
+        assert_ne!(of_reaction(&wrong), Vec::<String>::new(), "{wrong}");
+    }
+}

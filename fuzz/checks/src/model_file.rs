@@ -1,13 +1,17 @@
 //! Model files: whatever the text, the check ends with models or with findings that point into it.
 
 use writ_model::compatibility::{Registered, Version, compare};
+use writ_model::declaration::{Trigger, is_name};
 use writ_model::diagnostic::Source;
-use writ_model::{Models, json_schema};
+use writ_model::react::{Happened, TICK, on_rejected, react};
+use writ_model::{Model, Models, Object, Rejection, Timestamp, cron, json_schema};
 
 /// The line between two files of one input.
 const NEXT_FILE: &str = "\n@@@\n";
 /// Files of one input.
 const MOST_FILES: usize = 3;
+/// A day in 2026, in milliseconds.
+const NOW: i64 = 1_795_000_000_000;
 
 /// One to three files of YAML, each with any number of documents.
 pub fn model_file(data: &[u8]) {
@@ -47,6 +51,7 @@ fn derive(models: &Models) {
             });
         }
     }
+    models.models.values().for_each(|model| react_to_nothing(models, model));
     for projection in models.projections.values() {
         assert!(!projection.key.is_empty() && !projection.statements.is_empty(), "{projection:?}");
         for statement in &projection.statements {
@@ -61,6 +66,33 @@ fn derive(models: &Models) {
     let comparison = compare(models, &registered);
     assert!(comparison.findings.is_empty(), "incompatible with itself: {:?}", comparison.findings);
     assert!(comparison.changes.is_empty(), "differs from itself: {:?}", comparison.changes);
+}
+
+/// Each reaction has a name of its own, and an answer to an event that records nothing and to any time.
+fn react_to_nothing(models: &Models, model: &Model) {
+    let data = Object::new();
+    let (event_id, aggregate) = (uuid::Uuid::nil(), uuid::Uuid::max());
+    for (nth, reaction) in model.reactions.iter().enumerate() {
+        assert!(is_name(&reaction.name), "{reaction:?}");
+        assert!(model.reactions[..nth].iter().all(|other| other.name != reaction.name), "{reaction:?}");
+        let (event, at) = match &reaction.trigger {
+            Trigger::On(events) => (events.first().map_or("", String::as_str), Timestamp(0)),
+            Trigger::Every(every) => {
+                let tick = every.cron.next_after(Timestamp(NOW)).unwrap_or(Timestamp(NOW));
+                let ticks = cron::due(&every.cron, every.catch_up, Timestamp(NOW), tick);
+                assert!(ticks.len() <= 1, "{reaction:?} {ticks:?}");
+                (TICK, tick)
+            }
+        };
+        let happened =
+            Happened { event_id, aggregate, version: 1, event, data: &data, state: None, at, actor: None };
+        assert_eq!(
+            react(models, model, reaction, &happened),
+            react(models, model, reaction, &happened),
+            "{reaction:?}"
+        );
+        drop(on_rejected(models, model, reaction, &happened, 0, &Rejection::NotFound));
+    }
 }
 
 /// The tables and the OpenAPI document.

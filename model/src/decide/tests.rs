@@ -67,6 +67,7 @@ fn model(
         uniques: Vec::new(),
         indexes: Vec::new(),
         search: Vec::new(),
+        reactions: Vec::new(),
         field_rules: Vec::new(),
     }
 }

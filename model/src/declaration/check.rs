@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use super::report::Report;
 use super::types::{self, Directory};
 use super::yaml::{self, Entry, Kind, Node};
-use super::{Channel, Model, Models, Projection, channel, fields, model, names, projection};
+use super::{Channel, Model, Models, Projection, channel, fields, model, names, projection, reactions};
 use crate::diagnostic::{Diagnostic, Source};
 
 /// See [`Models::check`].
@@ -72,6 +72,7 @@ pub(super) fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnos
             }
         }
     }
+    reactions::read_all(&mut files, &mut models, &faulty);
     // They name the events of the models.
     let known = projection::Known { models: &models, faulty: &faulty };
     for ((report, roots), source) in files.iter_mut().zip(sources) {

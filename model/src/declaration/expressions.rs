@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::Type;
 use super::report::{Report, shown};
 use super::yaml::Node;
-use crate::expression::{Compiled, Env, Expected, Fault};
+use crate::expression::{Compiled, Env, Expected, Fault, Given};
 
 const LONGEST: usize = 4000;
 
@@ -18,6 +18,27 @@ pub(super) fn compile(
     expected: Expected<'_>,
     broken: &HashSet<String>,
 ) -> Option<Compiled> {
+    let source = source(report, node, expected)?;
+    if mentions(source, broken) {
+        return None;
+    }
+    self::report(report, node, Compiled::compile(source, env, expected))
+}
+
+/// The same with other names than a command's, none of which is broken.
+pub(super) fn compile_given(
+    report: &mut Report<'_>,
+    node: &Node,
+    env: Env<'_>,
+    given: Given<'_>,
+    expected: Expected<'_>,
+) -> Option<Compiled> {
+    let source = source(report, node, expected)?;
+    self::report(report, node, Compiled::compile_given(source, env, given, expected))
+}
+
+/// The text of the expression at `node`. `None`: there can be none in it, and that is reported.
+fn source<'n>(report: &mut Report<'_>, node: &'n Node, expected: Expected<'_>) -> Option<&'n str> {
     let Some(scalar) = node.scalar() else {
         let message = format!("expected an expression, found {}", node.what());
         report.error(&node.span, message, "put an expression that starts with `{` or `[` in quotes");
@@ -34,9 +55,6 @@ pub(super) fn compile(
         report.error(&node.span, message, "split it into several fields or conditions");
         return None;
     }
-    if mentions(source, broken) {
-        return None;
-    }
     if let Expected::Field(field) = expected
         && let Type::Enum(values) = &field.ty
         && values.iter().any(|value| value == source)
@@ -45,7 +63,7 @@ pub(super) fn compile(
         report.error(&node.span, message, format!("quote it twice: \"'{source}'\""));
         return None;
     }
-    self::report(report, node, Compiled::compile(source, env, expected))
+    Some(source)
 }
 
 /// Puts the faults of the expression at `node` in their place. `None`: there are some.

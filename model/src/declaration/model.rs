@@ -17,7 +17,7 @@ use crate::expression::{Env, Expected};
 
 /// Every key that a model may have.
 pub(super) const KEYS: &[&str] =
-    &["model", "doc", "fields", "crud", "commands", "allow", "unique", "index", "search"];
+    &["model", "doc", "fields", "crud", "commands", "allow", "unique", "index", "search", "reactions"];
 
 /// Columns that every table has and an index may name.
 const COLUMNS: &[&str] = &["created_at", "updated_at"];
@@ -48,12 +48,7 @@ pub(super) fn read(
     name: String,
     at: &Range<usize>,
 ) -> Option<Model> {
-    let known: Vec<&str> = KEYS.iter().copied().chain(["reactions"]).collect();
-    let members = yaml::members(report, root, "a model", &known)?;
-    if let Some(entry) = members.get("reactions") {
-        let hint = "remove the block; commands, queries and events work without it";
-        report.error(&entry.key_span, "reactions are not supported by this version yet", hint);
-    }
+    let members = yaml::members(report, root, "a model", KEYS)?;
     let doc = members.value("doc").and_then(|node| yaml::text(report, node, "say what the model stands for"));
     let state = match members.value("fields") {
         Some(node) => fields::read_all(report, directory, node, Place::State),
@@ -97,6 +92,8 @@ pub(super) fn read(
         uniques,
         indexes,
         search,
+        // They name commands of other models, so they are read when all models are there.
+        reactions: Vec::new(),
         fields: state.fields,
     })
 }

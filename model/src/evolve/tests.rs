@@ -20,6 +20,7 @@ fn model(fields: IndexMap<String, Field>) -> Model {
         uniques: Vec::new(),
         indexes: Vec::new(),
         search: Vec::new(),
+        reactions: Vec::new(),
         field_rules: Vec::new(),
     }
 }

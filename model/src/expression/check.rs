@@ -13,7 +13,7 @@ use super::exact;
 use super::parse::Parsed;
 use super::tree::{Node, Typed};
 use super::types::{Slot, Ty, object_slots};
-use super::{Env, Fault, OfChannel};
+use super::{Env, Fault, Given, OfChannel};
 use crate::declaration::Field;
 use crate::value::Value;
 
@@ -21,25 +21,28 @@ use crate::value::Value;
 const MAX_DEPTH: usize = 128;
 /// The key of a channel: in its rules, and among the input that they are evaluated with.
 pub(crate) const CHANNEL_KEY: &str = "key";
-/// The names that stand for themselves.
-pub(super) const ROOTS: [&str; 5] = ["input", "state", "now", "actor", "id"];
 
 /// What a rule of a channel may name.
 pub(super) struct ChannelNames {
     /// What `key` is, if the channel has one.
     key: Option<Slot>,
 }
-
 /// One pass over a parsed text.
 pub(super) struct Checker<'a> {
     pub(super) parsed: &'a Parsed<'a>,
     pub(super) faults: Vec<Fault>,
-    /// The items of the enclosing macros, innermost last.
+    /// Further names and the items of the enclosing macros, innermost last.
     pub(super) items: Vec<(String, Slot)>,
+    /// What the input is called.
+    input_name: &'static str,
+    /// Why it may lack a field.
+    lacks: Option<&'static str>,
     input: Option<IndexMap<String, Slot>>,
     state: Option<IndexMap<String, Slot>>,
     /// `None`: it is no rule of a channel.
     channel: Option<ChannelNames>,
+    /// What to say of them where they are absent.
+    absent: Option<&'static str>,
     /// `state.token` and the like.
     secrets: HashSet<String>,
     depth: usize,
@@ -52,15 +55,18 @@ fn secrets(root: &str, fields: Option<&IndexMap<String, Field>>) -> impl Iterato
 }
 
 impl<'a> Checker<'a> {
-    pub(super) fn new(parsed: &'a Parsed<'a>, env: Env<'_>) -> Checker<'a> {
+    pub(super) fn new(parsed: &'a Parsed<'a>, env: Env<'_>, given: Given<'_>) -> Checker<'a> {
         Checker {
             parsed,
             faults: Vec::new(),
-            items: Vec::new(),
+            items: given.names.to_vec(),
+            input_name: given.input,
+            lacks: given.lacks,
             input: env.input.map(object_slots),
             state: env.state.map(object_slots),
             channel: env.channel.map(|OfChannel { key }| ChannelNames { key: key.map(Slot::of_field) }),
-            secrets: secrets("input", env.input).chain(secrets("state", env.state)).collect(),
+            absent: given.absent,
+            secrets: secrets(given.input, env.input).chain(secrets("state", env.state)).collect(),
             depth: 0,
             too_deep: false,
         }
@@ -166,37 +172,57 @@ impl<'a> Checker<'a> {
         if let (CHANNEL_KEY, Some(slot)) = (name, self.channel.as_ref().and_then(|names| names.key.clone())) {
             return Typed { node: Node::Input(CHANNEL_KEY.to_owned()), slot, span };
         }
-        let (node, ty) = match name {
+        match name {
             "id" if self.channel.is_some() && self.state.is_none() => {
                 let hint = "`id` is that of the aggregate, of a channel with `of: MODEL`".to_owned();
-                return self.fault(span, "the channel has no `id`".to_owned(), Some(hint));
+                self.fault(span, "the channel has no `id`".to_owned(), Some(hint))
             }
-            "now" => (Node::Now, Ty::Timestamp),
-            "id" => (Node::Id, Ty::Uuid),
-            "input" | "state" | "actor" => {
-                let hint = match name {
-                    "actor" => "name a part: `actor.id` or `actor.roles`".to_owned(),
-                    _ => format!("name a field: `{name}.…`"),
-                };
-                return self.fault(span, format!("`{name}` is no value by itself"), Some(hint));
-            }
-            _ => return self.unknown_name(span, name),
+            "now" => Typed { node: Node::Now, slot: Slot::of(Ty::Timestamp), span },
+            "id" => Typed { node: Node::Id, slot: Slot::of(Ty::Uuid), span },
+            "state" | "actor" => self.no_value(span, name),
+            _ if name == self.input_name => self.no_value(span, name),
+            _ => self.unknown_name(span, name),
+        }
+    }
+
+    /// A name that is followed by the name of a field, without one.
+    fn no_value(&mut self, span: Range<usize>, name: &str) -> Typed {
+        let hint = match name {
+            "actor" => "name a part: `actor.id` or `actor.roles`".to_owned(),
+            _ => format!("name a field: `{name}.…`"),
         };
-        Typed { node, slot: Slot::of(ty), span }
+        self.fault(span, format!("`{name}` is no value by itself"), Some(hint))
+    }
+
+    /// The names that stand for themselves.
+    pub(super) fn roots(&self) -> [&'static str; 5] {
+        [self.input_name, "state", "now", "actor", "id"]
     }
 
     fn unknown_name(&mut self, span: Range<usize>, name: &str) -> Typed {
         let fields = |root: &str, slots: &Option<IndexMap<String, Slot>>| {
             slots.as_ref().is_some_and(|slots| slots.contains_key(name)).then(|| format!("{root}.{name}"))
         };
-        let hint = if let Some(path) = fields("input", &self.input).or_else(|| fields("state", &self.state)) {
+        let input = self.input_name;
+        let hint = if let Some(path) = fields(input, &self.input).or_else(|| fields("state", &self.state)) {
             format!("did you mean `{path}`?")
+        } else if name == "input" {
+            format!("what is recorded is called `{input}.…` here")
         } else {
+            let roots = self.roots();
             let key = self.channel.iter().filter_map(|names| names.key.as_ref().map(|_| CHANNEL_KEY));
-            let items = self.items.iter().map(|(item, _)| item.as_str());
-            suggest(name, ROOTS.iter().copied().chain(key).chain(items)).unwrap_or_else(|| match self.channel {
-                Some(_) => "names are `state.…` and `id` with `of`, `key` with `key`, `now`, `actor.id`, `actor.roles`; text stands in quotes".to_owned(),
-                None => "names are `input.…`, `state.…`, `now`, `id`, `actor.id`, `actor.roles`; text stands in quotes".to_owned(),
+            let known = roots.into_iter().chain(key).chain(self.items.iter().map(|(item, _)| item.as_str()));
+            suggest(name, known).unwrap_or_else(|| {
+                if self.channel.is_some() {
+                    return "names are `state.…` and `id` with `of`, `key` with `key`, `now`, `actor.id`, `actor.roles`; text stands in quotes".to_owned();
+                }
+                let others: String = match input {
+                    "input" => ", `actor.roles`".to_owned(),
+                    _ => self.items.iter().map(|(item, _)| format!(", `{item}`")).collect(),
+                };
+                format!(
+                    "names are `{input}.…`, `state.…`, `now`, `id`, `actor.id`{others}; text stands in quotes"
+                )
             })
         };
         self.fault(span, format!("there is no name `{name}`"), Some(hint))
@@ -268,19 +294,20 @@ impl<'a> Checker<'a> {
                     }
                 });
             }
-            "input" => &self.input,
             "state" => &self.state,
+            _ if root == self.input_name => &self.input,
             _ => return None,
         };
         let Some(slots) = slots else {
             let root_span = start..start + root.len();
-            return Some(match root {
-                "state" if self.channel.is_some() => self.fault(
+            return Some(match (root, self.absent) {
+                (_, Some(absent)) => self.fault(root_span, absent.to_owned(), None),
+                ("state", None) if self.channel.is_some() => self.fault(
                     root_span,
                     "the channel is of no model, so there is no state".to_owned(),
                     Some("write `of: MODEL` for a channel of each of its aggregates".to_owned()),
                 ),
-                _ if self.channel.is_some() => self.fault(
+                (_, None) if self.channel.is_some() => self.fault(
                     root_span,
                     "there is no input here".to_owned(),
                     Some(
@@ -288,7 +315,7 @@ impl<'a> Checker<'a> {
                             .to_owned(),
                     ),
                 ),
-                "state" => self.fault(
+                ("state", None) => self.fault(
                     root_span,
                     "a creating command has no state yet".to_owned(),
                     Some("use `input.…`".to_owned()),
@@ -308,15 +335,20 @@ impl<'a> Checker<'a> {
         }
         Some(match slots.get(field) {
             Some(slot) => {
-                let node = if root == "input" {
-                    Node::Input(field.to_owned())
-                } else {
+                let node = if root == "state" {
                     Node::State(field.to_owned())
+                } else {
+                    Node::Input(field.to_owned())
                 };
                 Typed { node, slot: slot.clone(), span }
             }
             None => {
-                let hint = known_fields(field, slots.keys());
+                let lacks = self.lacks.filter(|_| root == self.input_name);
+                let near = || suggest(field, slots.keys().map(String::as_str));
+                let hint = match lacks {
+                    Some(lacks) => near().or_else(|| Some(lacks.to_owned())),
+                    None => known_fields(field, slots.keys()),
+                };
                 self.fault(name_span.clone(), format!("`{root}` has no field `{field}`"), hint)
             }
         })

@@ -51,7 +51,7 @@ fn to_text(value: &Value) -> Result<String, String> {
 }
 
 /// ISO 8601 as everywhere (`PT24H`, `P1D`), or CEL's `24h`, `1h30m`, `500ms`; in milliseconds.
-fn parse_duration(text: &str) -> Result<i64, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
     if text.trim_start_matches('-').starts_with('P') {
         return value::parse_duration(text);
     }

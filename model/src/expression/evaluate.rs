@@ -20,17 +20,19 @@ const MAX_TEXT: usize = 1 << 20;
 
 static NULL: Value = Value::Null;
 
-/// Evaluates a tree that was compiled from `source`. Errors: what went wrong, for the caller of the command.
+/// Evaluates a tree that was compiled from `source`, with the values of the names beside those of the scope. Errors: what went wrong, for the caller of the command.
 pub(super) fn evaluate(
     root: &Typed,
     source: &str,
     scope: &Scope<'_>,
+    names: &[&Value],
     nullable: bool,
 ) -> Result<Value, String> {
-    evaluate_counting(root, source, scope, nullable).0
+    let evaluation = Evaluation { source, scope, steps: Cell::new(0) };
+    evaluation.below(root, names, None, nullable)
 }
 
-/// The same with the steps that it took, also where it failed.
+/// The same without such names, with the steps that it took, also where it failed.
 pub(super) fn evaluate_counting(
     root: &Typed,
     source: &str,
@@ -38,8 +40,7 @@ pub(super) fn evaluate_counting(
     nullable: bool,
 ) -> (Result<Value, String>, u64) {
     let evaluation = Evaluation { source, scope, steps: Cell::new(0) };
-    let value = if nullable { evaluation.value(root, None) } else { evaluation.present(root, None) };
-    let value = value.map(Cow::into_owned);
+    let value = evaluation.below(root, &[], None, nullable);
     (value, evaluation.steps.get())
 }
 
@@ -56,6 +57,21 @@ struct Frame<'f> {
 }
 
 impl Evaluation<'_> {
+    /// The names stand around the expression as a macro's item does around its body, the first one outermost.
+    fn below(
+        &self,
+        root: &Typed,
+        names: &[&Value],
+        outer: Option<&Frame<'_>>,
+        nullable: bool,
+    ) -> Result<Value, String> {
+        match names.split_first() {
+            Some((item, rest)) => self.below(root, rest, Some(&Frame { item, outer }), nullable),
+            None if nullable => self.value(root, outer).map(Cow::into_owned),
+            None => self.present(root, outer).map(Cow::into_owned),
+        }
+    }
+
     fn step(&self, cost: usize) -> Result<(), String> {
         let steps = self.steps.get().saturating_add(cost as u64);
         self.steps.set(steps);

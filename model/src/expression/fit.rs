@@ -17,6 +17,7 @@ impl Checker<'_> {
     /// The tree as what `expected` asks for.
     pub(super) fn fit(&mut self, typed: Typed, expected: Expected<'_>) -> Typed {
         match expected {
+            Expected::Any => typed,
             Expected::Boolean => match &typed.slot.ty {
                 Ty::Boolean | Ty::Faulty => typed,
                 ty => {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use cel::common::ast::{CallExpr, Expr};
 use regex::RegexBuilder;
 
-use super::check::{Checker, ROOTS, article, suggest};
+use super::check::{Checker, article, suggest};
 use super::convert;
 use super::tree::{Node, Typed};
 use super::types::{Slot, Ty};
@@ -86,7 +86,7 @@ impl Checker<'_> {
             call.target.iter().map(|t| &**t).chain(&call.args).map(|arg| self.check(arg)).collect();
         let span =
             args.first().filter(|_| call.target.is_some()).map_or(start, |target| target.span.start)..end;
-        if ROOTS.contains(&name) {
+        if self.roots().contains(&name) {
             return self.fault(
                 name_span,
                 format!("`{name}` is no function"),

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use cel::common::ast::{CallExpr, Expr};
 
-use super::check::{Checker, ROOTS, article};
+use super::check::{Checker, article};
 use super::tree::{Each, EachKind, Node, Typed};
 use super::types::{Slot, Ty};
 
@@ -51,7 +51,7 @@ impl Checker<'_> {
             }
         };
         let variable = match &item.expr {
-            Expr::Ident(variable) if !ROOTS.contains(&variable.as_str()) => variable.clone(),
+            Expr::Ident(variable) if !self.roots().contains(&variable.as_str()) => variable.clone(),
             _ => {
                 let hint = Some(format!("write `list.{name}(item, …)` with a name that isn't taken"));
                 let message = format!("the first argument of `{name}` is a new name for the item");

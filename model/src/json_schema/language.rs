@@ -3,6 +3,8 @@
 
 use serde_json::{Value as Json, json};
 
+mod reactions;
+
 const NAME: &str = "^[a-z][a-z0-9_]{0,47}$";
 
 pub(super) fn schema() -> Json {
@@ -37,6 +39,7 @@ pub(super) fn schema() -> Json {
             "column": column(),
             "command": command(),
             "model": model(),
+            "reaction": reactions::reaction(),
             "projection": projection(),
             "said": said(),
             "channel": channel()
@@ -149,7 +152,12 @@ fn model() -> Json {
                 }]
             },
             "index": index(),
-            "search": described_names("Texts that `q=` searches; an index makes that fast. Without it all texts are searched.")
+            "search": described_names("Texts that `q=` searches; an index makes that fast. Without it all texts are searched."),
+            "reactions": {
+                "description": "What the model's events, or the time, set off.",
+                "type": "array",
+                "items": { "$ref": "#/$defs/reaction" }
+            }
         }
     })
 }
