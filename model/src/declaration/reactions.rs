@@ -7,6 +7,7 @@ mod names;
 mod options;
 mod read;
 mod target;
+mod trigger;
 
 use indexmap::IndexMap;
 

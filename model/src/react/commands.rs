@@ -3,7 +3,8 @@
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
-use super::{Case, Names, Planned, ReactError, ids};
+use super::case::{Case, Names};
+use super::{Planned, ReactError, ids};
 use crate::declaration::{Command, Model, Sending};
 use crate::value::{FieldError, Object, Value, nests_too_deeply};
 

@@ -2,11 +2,12 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::diagnostic::Source;
 use crate::testing::object_of;
+use crate::value::Value;
 use crate::value::{stored_from_json, stored_to_json};
 
 const ORDER: Uuid = Uuid::from_u128(0x0192_f0c1_6d2e_7cc3_98c4_dc0c_0c07_398f);
