@@ -10,13 +10,13 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
 /// One step of a rebalance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// These partitions are ours now.
-    Assigned(Vec<i32>),
+    /// These partitions are ours now, by topic and number.
+    Assigned(Vec<(String, i32)>),
     /// Nothing is ours any more. What was read and not committed will be read by the next owner.
     Revoked,
 }
 
-/// Context of a consumer of one topic that remembers rebalances until they are taken.
+/// Context of a consumer that remembers rebalances until they are taken.
 #[derive(Debug, Default)]
 pub struct Membership {
     changes: Mutex<Vec<Change>>,
@@ -45,7 +45,9 @@ impl ConsumerContext for Membership {
 
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Assign(partitions) = rebalance {
-            let partitions = partitions.elements().iter().map(|element| element.partition()).collect();
+            let partitions = partitions.elements();
+            let partitions =
+                partitions.iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
             self.changes.lock().push(Change::Assigned(partitions));
         }
     }

@@ -13,6 +13,7 @@ pub mod group;
 mod header;
 pub mod live;
 pub mod metrics;
+mod node;
 pub mod repartition;
 pub mod scan;
 mod state_key;

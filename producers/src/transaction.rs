@@ -1,4 +1,5 @@
-//! The decider's output: records and consumer offsets in one Kafka transaction (KIP-98, KIP-447).
+//! The output of the roles that write for what they read, the decider and the reactions: records and consumer offsets in one
+//! Kafka transaction (KIP-98, KIP-447).
 //!
 //! Kafka's transaction protocol is only as sound as its client. Without the second part of KIP-890, which librdkafka
 //! lacks, a late request of an aborted transaction can end up in the next one of the same producer epoch. So:
@@ -9,7 +10,7 @@
 //!   in `init_transactions`, which fences whatever the old one still has under way;
 //! - every wait has a limit, also `send_offsets_to_transaction`, which can hang otherwise (librdkafka #5511).
 //!
-//! Everything here blocks; it belongs on the decider's own thread.
+//! Everything here blocks; it belongs on the role's own thread.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,7 +73,39 @@ pub struct Written {
 /// The number of a record within its transaction, in the order of [`Transaction::write`].
 pub type Slot = usize;
 
-/// The producer of one decider.
+/// Kafka answers a commit when it is decided, and writes the markers to the partitions after that. A producer that
+/// begins its next transaction before they are written is sent away, and librdkafka comes back after 20 ms. Two
+/// producers in turn don't meet this wait.
+const IN_TURN: usize = 2;
+
+/// The producers of a role that commits without a pause. They are one writer all the same: a transaction begins only when the one
+/// before is decided, and the group's coordinator keeps the offsets that were written last, whichever marker comes first.
+#[derive(Debug)]
+pub struct Alternating {
+    producers: Vec<TransactionalProducer>,
+    turn: usize,
+}
+
+impl Alternating {
+    /// Takes over the transactional ids `<writer>-0` and `<writer>-1`, see [`TransactionalProducer::new`].
+    ///
+    /// # Errors
+    /// Kafka doesn't answer in time or refuses.
+    pub fn new(options: &Options, writer: &str) -> Result<Self, Error> {
+        let producers = (0..IN_TURN)
+            .map(|number| TransactionalProducer::new(options, &format!("{writer}-{number}")))
+            .collect::<Result<_, _>>()?;
+        Ok(Alternating { producers, turn: 0 })
+    }
+
+    /// The one whose turn it is.
+    pub fn next(&mut self) -> &mut TransactionalProducer {
+        self.turn = (self.turn + 1) % IN_TURN;
+        &mut self.producers[self.turn]
+    }
+}
+
+/// A producer of transactions.
 pub struct TransactionalProducer {
     id: String,
     producer: BaseProducer<Deliveries>,
@@ -116,7 +149,7 @@ impl TransactionalProducer {
     pub fn new(options: &Options, transactional_id: &str) -> Result<Self, Error> {
         let deliveries = Reports::default();
         let producer: BaseProducer<Deliveries> = options
-            .client("decider")
+            .client("transactions")
             .set("transactional.id", transactional_id)
             .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())
             .set("enable.idempotence", "true")

@@ -14,7 +14,7 @@ use writ_producers::limits::MAX_BATCH_BYTES;
 use writ_producers::readiness::Readiness;
 use writ_producers::replies::{Replier, address_of};
 use writ_producers::topics::Topics;
-use writ_producers::transaction::{self, TransactionalProducer};
+use writ_producers::transaction::{self, Alternating};
 
 use super::batch::{Command, Decided, Deciding, Desk};
 use super::store::{self, Partition, Store};
@@ -30,13 +30,6 @@ const SESSION_TIMEOUT_MS: &str = "6000";
 /// comes back has been seen to wait for members that are long dead. A take-over that lasts longer than this costs the
 /// membership; what it has read stays in the store, so the next one is short.
 const MAX_POLL_INTERVAL_MS: &str = "60000";
-
-/// Kafka answers a commit when it is decided, and writes the markers to the partitions after that. A producer that
-/// begins its next transaction before they are written is sent away, and librdkafka comes back after 20 ms. Two
-/// producers in turn don't meet this wait. They are one writer all the same: a transaction begins only when the one
-/// before is decided, and the group's coordinator keeps the offsets that were written last, whichever marker comes
-/// first.
-const PRODUCERS: usize = 2;
 
 /// Why a session ended; another one follows.
 #[derive(Debug, thiserror::Error)]
@@ -61,9 +54,7 @@ pub(super) struct Session<'a> {
     topics: Topics,
     desk: Desk,
     consumer: BaseConsumer<Membership>,
-    /// Used in turn, see [`PRODUCERS`].
-    producers: Vec<TransactionalProducer>,
-    turn: usize,
+    producers: Alternating,
     owned: HashMap<i32, Partition>,
     /// By partition, the first command that is not decided yet.
     next: BTreeMap<i32, i64>,
@@ -79,12 +70,8 @@ impl<'a> Session<'a> {
         let topics = Topics::new(&decider.kafka.topic_prefix);
         // Fixed per data folder: a restarted process takes its own open transaction over at once, instead of waiting for
         // the broker's timeout. The store's lock keeps two processes from sharing it.
-        let producers = (0..PRODUCERS)
-            .map(|number| {
-                let transactional_id = format!("{}-{}-{number}", topics.decider_group(), store.node());
-                TransactionalProducer::new(&decider.kafka, &transactional_id)
-            })
-            .collect::<Result<_, _>>()?;
+        let writer = format!("{}-{}", topics.decider_group(), store.node());
+        let producers = Alternating::new(&decider.kafka, &writer)?;
         let consumer: BaseConsumer<Membership> = decider
             .kafka
             .client("decider")
@@ -112,7 +99,6 @@ impl<'a> Session<'a> {
             topics,
             consumer,
             producers,
-            turn: 0,
             owned: HashMap::new(),
             next: BTreeMap::new(),
         })
@@ -179,7 +165,8 @@ impl<'a> Session<'a> {
                     let waiting = Readiness::Waiting("the consumer group is rebalancing".into());
                     self.decider.readiness.send_replace(waiting);
                 }
-                Change::Assigned(partitions) => {
+                Change::Assigned(assigned) => {
+                    let partitions: Vec<i32> = assigned.into_iter().map(|(_, partition)| partition).collect();
                     let started = Instant::now();
                     let waiting = Readiness::Waiting(format!("taking over {} partitions", partitions.len()));
                     self.decider.readiness.send_replace(waiting);
@@ -225,9 +212,8 @@ impl<'a> Session<'a> {
             SessionError::Restore("the consumer has no group metadata although it has partitions".into())
         })?;
         let retention = Duration::from_secs(u64::from(self.decider.options.outcome_days) * 24 * 60 * 60);
-        self.turn = (self.turn + 1) % PRODUCERS;
         commit::commit(
-            &mut self.producers[self.turn],
+            self.producers.next(),
             &self.topics,
             &self.owned,
             decided,

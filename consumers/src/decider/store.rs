@@ -39,7 +39,7 @@ use fjall::config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use uuid::Uuid;
 
-use crate::metrics;
+use crate::{metrics, node};
 
 mod journal;
 
@@ -108,9 +108,8 @@ impl Error {
 
 const META: &str = "meta";
 const IDENTITY: &str = "identity";
-/// Within the data folder: the LSM store, which may be emptied, and the file of the node id, which stays.
+/// Within the data folder: the LSM store, which may be emptied. The node id beside it stays.
 const STATE: &str = "state";
-const NODE: &str = "node";
 
 /// First bytes of the keys within a partition.
 mod tag {
@@ -166,7 +165,7 @@ impl Store {
             }
         };
         // After the store's lock is held, so that two processes never make one each.
-        Ok(Store { database, node: node_id(&folder.join(NODE))? })
+        Ok(Store { database, node: node::id(folder)? })
     }
 
     /// `None`: it belongs to another Kafka.
@@ -361,23 +360,6 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or_else(|| "the LSM store panicked".into())
 }
 
-/// The id in `file`, or a new one that is kept there.
-fn node_id(file: &Path) -> Result<Uuid, Error> {
-    match std::fs::read_to_string(file) {
-        Ok(text) => {
-            if let Ok(node) = text.trim().parse() {
-                return Ok(node);
-            }
-            tracing::warn!(path = %file.display(), "the file holds no node id; a new one is made");
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error.into()),
-    }
-    let node = Uuid::now_v7();
-    std::fs::write(file, node.to_string())?;
-    Ok(node)
-}
-
 fn record_key(key: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(key.len() + 1);
     bytes.push(tag::RECORD);
@@ -440,7 +422,7 @@ mod tests {
         let store = Store::open(folder.path(), "kafka-1").unwrap();
         store.partition(0).unwrap().apply(&[change("order/1", Some("placed"), None)], 17).unwrap();
         drop(store);
-        let node = std::fs::read_to_string(folder.path().join(NODE)).unwrap();
+        let node = std::fs::read_to_string(folder.path().join(node::NODE)).unwrap();
         let store = Store::open(folder.path(), "kafka-2").unwrap();
         assert_eq!(store.node().to_string(), node, "the node keeps its id");
         assert_eq!(store.partition(0).unwrap().get("order/1").unwrap(), None);
