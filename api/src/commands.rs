@@ -115,6 +115,7 @@ pub(crate) fn check(models: &Models, call: Call, caller: &Caller, trace: &Trace)
         correlation: identity.command,
         causation: None,
         traceparent: Some(trace.traceparent()),
+        reacting: None,
     };
     Ok(Checked { references: references::find(&command.input, &input), record, input })
 }

@@ -88,6 +88,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!(LIVE_CHANNEL_MISSED_TOTAL, "Broadcasts that slow members didn't get.");
     describe_gauge!(LIVE_CHANNELS_AWAY, "Whether channels stand still, for want of Redis.");
     writ_consumers::live::metrics::describe();
+    writ_consumers::reactions::metrics::describe();
     metrics::gauge!(RATE_LIMIT_LOCAL).set(0.0);
     Ok(handle)
 }

@@ -229,6 +229,7 @@ impl Line {
             correlation: id,
             causation: None,
             traceparent: None,
+            reacting: None,
         };
         if let Some(declared) = self.models.get(model).and_then(|model| model.commands.get(command)) {
             self.keys.seal(declared, &mut record);

@@ -29,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) registry: writ_producers::registry::Options,
     pub(crate) decider: writ_consumers::decider::Options,
     pub(crate) live: writ_consumers::live::Options,
+    pub(crate) reactions: writ_consumers::reactions::Options,
     pub(crate) postgres: writ_projections::Options,
     pub(crate) redis: writ_projections::cache::Options,
     pub(crate) log: Log,
@@ -44,6 +45,8 @@ pub(crate) enum Role {
     Decider,
     /// Events become rows.
     Projector,
+    /// Commands follow on events.
+    Reactions,
 }
 
 impl Role {
@@ -53,6 +56,7 @@ impl Role {
             Role::Api => "api",
             Role::Decider => "decider",
             Role::Projector => "projector",
+            Role::Reactions => "reactions",
         }
     }
 }
@@ -85,7 +89,7 @@ impl Default for Config {
             app: "app".into(),
             models: "models".into(),
             data: ".writ/data".into(),
-            roles: vec![Role::Api, Role::Decider, Role::Projector],
+            roles: vec![Role::Api, Role::Decider, Role::Projector, Role::Reactions],
             http: writ_api::Options::default(),
             identity: writ_api::identity::Options::default(),
             mail: writ_api::mail::Options::default(),
@@ -93,6 +97,7 @@ impl Default for Config {
             registry: writ_producers::registry::Options::default(),
             decider: writ_consumers::decider::Options::default(),
             live: writ_consumers::live::Options::default(),
+            reactions: writ_consumers::reactions::Options::default(),
             postgres: writ_projections::Options::default(),
             redis: writ_projections::cache::Options::default(),
             log: Log { format: LogFormat::Auto, level: "info".into() },

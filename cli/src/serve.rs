@@ -31,7 +31,7 @@ pub(crate) struct Flags {
     /// The folder of model files.
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
-    /// What this process runs, separated by commas: api, decider, projector.
+    /// What this process runs, separated by commas: api, decider, projector, reactions.
     #[arg(long, value_enum, value_delimiter = ',')]
     roles: Option<Vec<Role>>,
     /// Let whoever reaches the server do everything, without signing in. Only on a loopback address; for development.

@@ -59,6 +59,7 @@ mod batch;
 mod commit;
 mod constraints;
 mod event;
+mod refused;
 mod reservation;
 mod restore;
 mod session;

@@ -180,6 +180,12 @@ impl Reaction {
         matches!(&self.trigger, Trigger::On(events) if events.iter().any(|name| name == event))
     }
 
+    /// Whether this version runs it: a command that is sent at once. What is done later, by time or outside isn't.
+    pub fn is_run(&self) -> bool {
+        let is_command = matches!(self.action, Action::Command { .. });
+        is_command && self.delay.is_none() && matches!(self.trigger, Trigger::On(_))
+    }
+
     /// What is sent when its command is refused.
     pub fn on_rejected(&self) -> Option<&Sending> {
         match &self.action {

@@ -350,6 +350,7 @@ mod tests {
             correlation: Uuid::nil(),
             causation: None,
             traceparent: None,
+            reacting: None,
         };
         assert!(
             matches!(commands.enqueue(&command), Err(Error::Unavailable(reason)) if reason.contains("Kafka"))

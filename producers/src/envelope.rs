@@ -5,7 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use writ_model::decide::Actor;
-use writ_model::{Position, Rejection, Timestamp};
+use writ_model::react::Happened;
+use writ_model::value::stored_to_json;
+use writ_model::{Model, Position, Rejection, Timestamp};
 
 /// Header names, each declared once. CloudEvents 1.0 Kafka binding, binary mode, plus ours.
 pub mod header {
@@ -108,6 +110,58 @@ pub struct CommandRecord {
     /// W3C trace context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// Of a reaction's command to whose refusal something follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reacting: Option<Box<Reacting>>,
+}
+
+/// The reaction that sent a command, and to what: if the command is refused, the decider works out what follows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reacting {
+    /// The model that declares the reaction.
+    pub model: String,
+    /// Its name there.
+    pub reaction: String,
+    /// The number of the item that it was for, from 0.
+    pub item: usize,
+    /// The event's name.
+    pub event: String,
+    /// The event's id.
+    pub event_id: Uuid,
+    /// Whose event it is.
+    pub aggregate: Uuid,
+    /// The aggregate's version after it.
+    pub version: u64,
+    /// When it happened, milliseconds.
+    pub at: i64,
+    /// Who caused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Uuid>,
+    /// What it records, as it is stored.
+    pub data: serde_json::Value,
+    /// The state after it, as it is stored; only where the reaction asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<serde_json::Value>,
+}
+
+impl Reacting {
+    /// As a reaction of `model` met it.
+    pub fn new(model: &Model, reaction: &str, item: usize, happened: &Happened<'_>) -> Option<Reacting> {
+        let event = model.events.get(happened.event)?;
+        Some(Reacting {
+            model: model.name.clone(),
+            reaction: reaction.to_owned(),
+            item,
+            event: happened.event.to_owned(),
+            event_id: happened.event_id,
+            aggregate: happened.aggregate,
+            version: happened.version,
+            at: happened.at.0,
+            actor: happened.actor,
+            data: stored_to_json(&event.fields, happened.data),
+            state: happened.state.map(|state| state.to_json(model)),
+        })
+    }
 }
 
 impl CommandRecord {

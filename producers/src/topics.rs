@@ -62,6 +62,11 @@ impl Topics {
         format!("{}.dead-letters", self.prefix)
     }
 
+    /// `writ.reactions`: how far the reactions have come, compacted: one record for each partition of an event topic.
+    pub fn reactions(&self) -> String {
+        format!("{}.reactions", self.prefix)
+    }
+
     /// The transactional id of `writ dead-letters`: the last to begin fences the one before.
     pub fn dead_letters_writer(&self) -> String {
         format!("{}.dead-letters", self.prefix)
@@ -75,6 +80,11 @@ impl Topics {
     /// The consumer group of the projectors.
     pub fn projector_group(&self) -> String {
         format!("{}.projector", self.prefix)
+    }
+
+    /// The consumer group of the reactions.
+    pub fn reactions_group(&self) -> String {
+        format!("{}.reactions", self.prefix)
     }
 
     /// The consumer group of the deciders.
@@ -135,8 +145,9 @@ pub async fn ensure(options: &Options, models: &Models) -> Result<(), Error> {
     let topics = Topics::new(&options.topic_prefix);
     let admin = options.admin().map_err(|error| failed(error.to_string()))?;
 
-    let names = [topics.commands(), topics.state(), topics.replies(), topics.dead_letters()];
-    let [commands, state, replies, dead_letters] = &names;
+    let names =
+        [topics.commands(), topics.state(), topics.replies(), topics.dead_letters(), topics.reactions()];
+    let [commands, state, replies, dead_letters, reactions] = &names;
     let events: Vec<String> = models.models.keys().map(|model| topics.events(model)).collect();
     let new =
         |name, partitions| NewTopic::new(name, partitions, TopicReplication::Fixed(options.replication));
@@ -149,6 +160,8 @@ pub async fn ensure(options: &Options, models: &Models) -> Result<(), Error> {
         new(dead_letters, options.partitions)
             .set("retention.ms", THIRTY_DAYS)
             .set(MAX_MESSAGE_BYTES, largest),
+        // Few keys, all of which a reader wants.
+        new(reactions, 1).set("cleanup.policy", "compact"),
     ];
     wanted.extend(events.iter().map(|topic| {
         new(topic, options.partitions)

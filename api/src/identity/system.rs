@@ -57,6 +57,7 @@ pub(crate) fn enqueue(app: &App, trace: &Trace, own: Own<'_>) -> Result<(Sent, A
         correlation: id,
         causation: None,
         traceparent: Some(trace.traceparent()),
+        reacting: None,
     };
     app.identity().keys.seal(declared, &mut record);
     let commands = app.api.commands.as_ref().ok_or_else(single::no_commands)?;

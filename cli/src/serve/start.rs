@@ -2,7 +2,7 @@
 //! needs and says so in `/readyz`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -14,8 +14,9 @@ use writ_api::rate_limit::RateLimiter;
 use writ_api::{Api, Server};
 use writ_consumers::decider::Decider;
 use writ_consumers::live::Live;
+use writ_consumers::reactions::Reactions;
 use writ_identity::directory::Directory;
-use writ_model::Models;
+use writ_model::{Models, Timestamp};
 use writ_producers::commands::{Answers, Commands};
 use writ_producers::readiness::{Part, Readiness};
 use writ_producers::registry::{Registry, SchemaIds};
@@ -32,6 +33,7 @@ use crate::config::{Config, Role};
 pub(super) async fn start(config: Config, models: Arc<Models>, roles: &mut Roles) -> Result<(), Error> {
     let has = |role| config.roles.contains(&role);
     let (api, decider, projector) = (has(Role::Api), has(Role::Decider), has(Role::Projector));
+    let reactions = has(Role::Reactions);
     let metrics = writ_api::metrics::install().map_err(invalid("metrics"))?;
     // First: an address or keys that can't be used must not leave topics and tables behind.
     let keys = match api {
@@ -62,18 +64,28 @@ pub(super) async fn start(config: Config, models: Arc<Models>, roles: &mut Roles
         let (options, models) = (process.config.kafka.clone(), process.models.clone());
         |stop| async move { writ_producers::watch::run(options, &models, kafka_state, stop).await }
     });
-    if decider || projector {
+    let queries = match api || reactions {
+        true => {
+            let (postgres, cache) = (&process.config.postgres, process.cache.clone());
+            Some(Queries::new(postgres, cache).map_err(invalid("read side"))?)
+        }
+        false => None,
+    };
+    if decider || projector || reactions {
         let (registry, schema_ids) = process.start_registry(roles)?;
         if decider {
             process.start_decider(schema_ids.clone(), roles);
+        }
+        if let (true, Some(queries)) = (reactions, &queries) {
+            process.start_reactions(registry.clone(), schema_ids.clone(), queries, roles);
         }
         if projector {
             process.start_projector(registry, schema_ids, roles);
         }
     }
     // Last, since it reports all parts.
-    if let (Some(server), Some(keys)) = (server, keys) {
-        process.start_api(server, keys, mailer, metrics, roles)?;
+    if let (Some(server), Some(keys), Some(queries)) = (server, keys, queries) {
+        process.start_api(server, keys, mailer, metrics, queries, roles)?;
     }
     Ok(())
 }
@@ -162,6 +174,36 @@ impl Process {
         });
     }
 
+    fn start_reactions(
+        &mut self,
+        registry: Registry,
+        mut schema_ids: watch::Receiver<Option<SchemaIds>>,
+        queries: &Queries,
+        roles: &mut Roles,
+    ) {
+        let reactions = Reactions {
+            kafka: self.config.kafka.clone(),
+            options: self.config.reactions.clone(),
+            models: self.models.clone(),
+            registry,
+            history: queries.history(self.topics.clone()),
+            folder: self.config.data.clone(),
+            readiness: self.part("reactions", "waiting for Kafka and the schema registry"),
+        };
+        let mut kafka_ready = self.kafka_ready.clone();
+        // What happens from here on has its reactions, also while the parts still wait for each other.
+        let since = started();
+        roles.spawn("reactions", move |stop| async move {
+            let ready = kafka_ready.wait_for(|state| *state == Readiness::Ready);
+            let is_there = matches!(stop.run_until_cancelled(ready).await, Some(Ok(_)));
+            if !is_there || !registered(&mut schema_ids, &stop).await {
+                stop.cancelled().await;
+                return Ok(());
+            }
+            Ok::<_, BoxError>(reactions.run(since, stop).await?)
+        });
+    }
+
     /// What an api instance has to know of accounts.
     fn start_directory(&mut self, roles: &mut Roles) -> Result<Directory, Error> {
         let directory = Directory::new(self.models.clone());
@@ -192,10 +234,9 @@ impl Process {
         keys: Keys,
         mailer: Option<Mailer>,
         metrics: MetricsHandle,
+        queries: Queries,
         roles: &mut Roles,
     ) -> Result<(), Error> {
-        let queries =
-            Queries::new(&self.config.postgres, self.cache.clone()).map_err(invalid("read side"))?;
         let readiness = self.part("postgres", "connecting to PostgreSQL");
         let watched = queries.clone();
         roles.spawn("postgres watch", |stop| async move {
@@ -321,6 +362,12 @@ async fn read_replies(
         return Ok(());
     }
     Ok(thread::run("writ-replies", move || replies::read(&kafka, &answers, &stop)).await?)
+}
+
+/// Now, as the time of events.
+fn started() -> Timestamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn invalid<E: Into<BoxError>>(part: &'static str) -> impl FnOnce(E) -> Error {

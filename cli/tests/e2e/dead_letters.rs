@@ -30,6 +30,7 @@ fn deposit(purse: Uuid) -> CommandRecord {
         correlation: Uuid::now_v7(),
         causation: None,
         traceparent: None,
+        reacting: None,
     }
 }
 

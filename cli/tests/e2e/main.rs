@@ -26,6 +26,7 @@ mod live;
 mod oidc;
 mod openapi;
 mod queries;
+mod reactions;
 mod rebuild;
 mod recovery;
 mod repartition;

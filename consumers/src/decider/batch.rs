@@ -49,6 +49,8 @@ pub(super) struct Decided {
     pub(super) records: IndexMap<String, (i32, Option<Vec<u8>>)>,
     /// Steps of reservations for `writ.commands`, with their keys.
     pub(super) steps: Vec<(String, Step)>,
+    /// Commands that follow on refusals.
+    pub(super) commands: Vec<CommandRecord>,
     pub(super) outcomes: Vec<Remembered>,
     pub(super) answers: Vec<(ReplyTo, Answer)>,
     pub(super) dead_letters: Vec<Letter>,
@@ -272,6 +274,7 @@ impl<'a> Deciding<'a> {
             Err(rejection) => {
                 let rejection = fit(rejection);
                 self.decided.bytes += json_bytes(&rejection);
+                self.react(&command, &rejection);
                 ("rejected", Answer::Known(Outcome::Rejected(rejection)))
             }
         };

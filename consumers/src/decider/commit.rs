@@ -80,6 +80,16 @@ pub(super) fn commit(
             headers: Some(named(headers)),
         })?;
     }
+    for command in &decided.commands {
+        let value = serde_json::to_vec(command).expect("a command has string keys only");
+        transaction.write(Record {
+            topic: &topics.commands(),
+            partition: None,
+            key: command.key().as_bytes(),
+            value: Some(&value),
+            headers: Some(named(OwnedHeaders::new())),
+        })?;
+    }
     for letter in decided.dead_letters {
         let letter = letter.encode();
         transaction.write(Record {

@@ -8,7 +8,7 @@ use rdkafka::message::OwnedMessage;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::event::{Decoder, Happened};
+use super::event::{Decoder, Happened, decode};
 use super::hub;
 use super::metrics;
 use super::states::{Before, States};
@@ -48,7 +48,7 @@ impl ModelFeed {
                 continue;
             }
             *last = record.offset();
-            match self.decoder.decode(&record, &self.cancel).await {
+            match decode(&self.decoder, &record, &self.cancel).await {
                 Some(event) => events.push(event),
                 None if self.cancel.is_cancelled() => return,
                 // What stands before it is published first: places are passed in their order.

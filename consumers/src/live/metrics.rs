@@ -20,7 +20,7 @@ pub const SNAPSHOTS: &str = "writ_live_snapshots_total";
 /// States that were not in memory and had to be read from PostgreSQL, by `model`.
 pub const STATES_READ: &str = "writ_live_states_read_total";
 /// Seconds from an event's time of writing in Kafka to its delivery to the queues.
-pub const DELAY_SECONDS: &str = "writ_live_delay_seconds";
+pub const DELAY_SECONDS: &str = "writ_live_delay_duration_seconds";
 /// Gauge: subscriptions to rows of SQL projections, by `projection`.
 pub const PROJECTION_SUBSCRIPTIONS: &str = "writ_live_projection_subscriptions";
 /// Gauge: lists that are asked for these, by `projection`: equal subscriptions share one.

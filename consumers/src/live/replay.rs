@@ -16,7 +16,7 @@ use writ_producers::kafka::{Options, REQUEST_TIMEOUT};
 use writ_producers::thread;
 
 use super::change::Change;
-use super::event::{Decoder, Happened, key};
+use super::event::{Decoder, Happened, decode, key};
 use super::states::{States, recent};
 use super::{Error, Shared, metrics};
 use crate::scan;
@@ -100,7 +100,7 @@ impl Replay {
         for record in records {
             passed.push((record.partition(), record.offset()));
             if self.only.is_none_or(|id| key(&record) == Some(id)) {
-                events.extend(self.decoder.decode(&record, &self.cancel).await);
+                events.extend(decode(&self.decoder, &record, &self.cancel).await);
             }
         }
         let goes_on = || goes_on() && !self.cancel.is_cancelled();

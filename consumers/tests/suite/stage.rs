@@ -219,6 +219,7 @@ pub(crate) fn command_of(model: &str, aggregate: Uuid, name: &str, input: Value)
         correlation: Uuid::now_v7(),
         causation: None,
         traceparent: None,
+        reacting: None,
     }
 }
 

@@ -20,6 +20,7 @@ const MODELS: &[(&str, &str)] = &[
     ("models", "the list of models"),
     ("notifications", "the notifications of the system"),
     ("projections", "the list of projections"),
+    ("reactions", "the topic of how far reactions have come"),
     ("replies", "the topic of answers"),
     ("state", "the topic of states"),
     ("tasks", "the list of tasks"),

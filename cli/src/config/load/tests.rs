@@ -62,7 +62,7 @@ fn every_key_has_a_line() {
     for key in ["app", "roles", "http.listen", "kafka.brokers", "registry.url", "redis.url", "log.level"] {
         assert!(lines.lines().any(|line| line.starts_with(&format!("{key} = "))), "{key} in {lines}");
     }
-    assert!(lines.contains("roles = [\"api\", \"decider\", \"projector\"]"), "{lines}");
+    assert!(lines.contains("roles = [\"api\", \"decider\", \"projector\", \"reactions\"]"), "{lines}");
     // Signed and unsigned.
     assert!(lines.contains("kafka.partitions = 24 "), "{lines}");
     assert!(lines.contains("postgres.max_connections = 8 "), "{lines}");

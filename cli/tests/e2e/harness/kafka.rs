@@ -188,6 +188,14 @@ pub(crate) async fn ends(prefix: &str) -> BTreeMap<(String, i32), i64> {
     tokio::task::spawn_blocking(ask).await.unwrap()
 }
 
+/// Makes Kafka forget the offsets of a consumer group without members.
+pub(crate) async fn forget_group(group: &str) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
+    let results = admin.delete_groups(&[group], &AdminOptions::new()).await.unwrap();
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+}
+
 /// Deletes every topic below `prefix`.
 pub(super) async fn delete_topics(prefix: &str) -> Result<(), KafkaError> {
     let admin: AdminClient<DefaultClientContext> =

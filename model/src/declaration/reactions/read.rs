@@ -68,10 +68,16 @@ pub(in super::super) fn read_all(
             else {
                 continue;
             };
-            // Until there is a role that runs them.
-            report.warning(&entry.key_span, "reactions are checked but not run by this version", None);
             let found = of_model(report, &known, model, &entry.value);
             for (reaction, span) in &found {
+                if !reaction.is_run() {
+                    let message = format!("`{}` is checked but not run by this version", reaction.name);
+                    report.warning(
+                        span,
+                        message,
+                        "so far only commands that are sent at once are".to_owned(),
+                    );
+                }
                 places.insert((model.name.clone(), reaction.name.clone()), (file, span.clone()));
             }
             read.insert(model.name.clone(), found.into_iter().map(|(reaction, _)| reaction).collect());
