@@ -1,6 +1,7 @@
 //! The messages of `writ.v1`: JSON texts, told apart by `type`. What is declared here is what is read, what is sent, and what
 //! `/asyncapi.json` describes.
 
+mod channels;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use super::wanted::Of;
 use crate::body;
 use crate::commands::answer::Told;
 use crate::problem::{Kind, Problem};
+pub(super) use channels::{Broadcast, Join, Member, Presence, Said};
 
 /// The longest name of a subscription, and the longest `ref`, in bytes.
 pub(super) const MAX_NAME: usize = 255;
@@ -41,68 +43,6 @@ pub(super) enum FromClient {
     Broadcast(Broadcast),
     /// Say something else of oneself in a channel.
     Presence(Presence),
-}
-
-/// Join a channel. `unsubscribe` leaves it.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Join {
-    /// The client's name for it, as of a subscription.
-    #[schemars(length(min = 1, max = 255))]
-    pub(super) sub: String,
-    /// Which channel.
-    pub(super) channel: String,
-    /// Of a channel of each aggregate: its id or natural key.
-    #[serde(default)]
-    pub(super) id: Option<String>,
-    /// Of a channel of each key.
-    #[serde(default)]
-    pub(super) key: Option<Given>,
-    /// What to say of oneself. Without it one is there, but not in the list.
-    #[serde(default)]
-    #[schemars(with = "Option<serde_json::Map<String, Json>>")]
-    pub(super) state: Option<Json>,
-}
-
-/// Say something in a channel.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Broadcast {
-    /// The name that it was joined with.
-    pub(super) sub: String,
-    /// One of the channel's events.
-    pub(super) event: String,
-    #[serde(default = "empty")]
-    #[schemars(with = "serde_json::Map<String, Json>")]
-    pub(super) payload: Json,
-    /// With it `sent` is answered.
-    #[serde(default, rename = "ref")]
-    #[schemars(length(min = 1, max = 255))]
-    pub(super) reference: Option<String>,
-    /// Comes back to oneself too.
-    #[serde(default)]
-    pub(super) echo: bool,
-}
-
-/// Say something else of oneself in a channel.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Presence {
-    /// The name that it was joined with.
-    pub(super) sub: String,
-    /// All of what is said of oneself, from now on; null: not in the list any more.
-    #[serde(deserialize_with = "given")]
-    #[schemars(with = "Json", extend("type" = ["object", "null"]))]
-    pub(super) state: Option<Json>,
-    /// With it `sent` is answered.
-    #[serde(default, rename = "ref")]
-    #[schemars(length(min = 1, max = 255))]
-    pub(super) reference: Option<String>,
-}
-
-/// May be null, not absent.
-fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
-    Option::deserialize(deserializer)
 }
 
 /// Follow a model or an SQL projection.
@@ -392,37 +332,6 @@ struct Answered {
     /// As `Writ-Projected`.
     #[schemars(skip_serializing_if = "Option::is_none")]
     projected: Option<bool>,
-}
-
-/// A member of a channel, as others see it.
-#[derive(JsonSchema)]
-#[expect(dead_code, reason = "describes what channels write")]
-pub(super) struct Member {
-    member: Uuid,
-    account: Option<Uuid>,
-    /// What it says of itself.
-    state: serde_json::Map<String, Json>,
-    /// When it joined.
-    since: String,
-}
-
-/// What is said in a channel, which is written once for all.
-#[derive(JsonSchema)]
-#[schemars(rename_all = "snake_case", tag = "type")]
-#[expect(dead_code, reason = "describes what channels write")]
-pub(super) enum Said {
-    /// Somebody has said something in a channel.
-    Broadcast {
-        sub: String,
-        event: String,
-        payload: serde_json::Map<String, Json>,
-        /// Null: a service, which is in no channel.
-        member: Option<Uuid>,
-        account: Option<Uuid>,
-        at: String,
-    },
-    /// Members of a channel have left, then others have joined, or say something else of themselves.
-    Presence { sub: String, joined: Vec<Member>, left: Vec<Uuid> },
 }
 
 /// A change of a row, which the feed writes.

@@ -265,3 +265,33 @@ async fn a_full_list_makes_room_of_those_who_are_gone() {
     let third = Uuid::new_v4();
     assert_eq!(told(set(third)).await, [third], "two are there");
 }
+
+/// Nobody publishes what Redis has lost; whose process is gone can't put it back.
+#[tokio::test]
+async fn what_redis_has_lost_of_those_who_are_gone_is_noticed() {
+    let prefix = prefix();
+    let (stays, goes) = (Process::start(&prefix), Process::start(&prefix));
+    let mut member = stays.join("a", Some("stays")).await;
+    let gone = goes.join("a", Some("gone")).await;
+    let follows = async |member: &mut Member, names: &[&str]| {
+        let since = Instant::now();
+        loop {
+            member.follow();
+            let mut seen: Vec<_> = member.list.values().map(String::as_str).collect();
+            seen.sort_unstable();
+            if seen == names {
+                return;
+            }
+            assert!(since.elapsed() < LIMIT, "{seen:?}, not {names:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    follows(&mut member, &["gone", "stays"]).await;
+    // As if it was killed, and Redis with it.
+    goes.task.abort();
+    assert!(goes.task.await.unwrap_err().is_cancelled());
+    let names = &goes.channels.0.names;
+    run(redis::cmd("DEL").arg(names.members(&Names::room("lobby", "a"))).arg(names.lease())).await;
+    follows(&mut member, &["stays"]).await;
+    drop(gone);
+}
