@@ -22,7 +22,7 @@
 //! up before and is done late can't bring one back, since each carries the number of *p*'s connection, and Redis refuses those of an earlier one
 //! than the latest that it has seen; over one connection no call is sent before the one before has its answer.
 //!
-//! **Ghosts end.** A process that is gone renews nothing; its lease runs out after 15 seconds. Whoever has a seat in the room finds the
+//! **Ghosts end.** A process that is gone renews nothing; its lease runs out after 14 seconds. Whoever has a seat in the room finds the
 //! fields of it at the next comparison, 5 seconds later at the latest, and takes them out. If nobody has a seat, nobody sees the list:
 //! who joins compares before they see it, and a hash that nobody looks after is gone after a minute.
 //!

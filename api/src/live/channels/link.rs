@@ -13,8 +13,8 @@ use super::text::json;
 
 /// Longest wait for a connection, and for an answer.
 pub(super) const LIMIT: Duration = Duration::from_secs(2);
-/// How long a process counts as alive after it was heard last.
-const LEASE: Duration = Duration::from_secs(15);
+/// How long a process counts as alive after it was heard last: with the comparison behind it, less than 20 seconds.
+const LEASE: Duration = Duration::from_secs(14);
 /// How long a list is kept that nobody looks after: longer than any lease.
 const KEPT: Duration = Duration::from_secs(60);
 
