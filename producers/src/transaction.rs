@@ -99,7 +99,7 @@ impl Alternating {
     }
 
     /// The one whose turn it is.
-    pub fn next(&mut self) -> &mut TransactionalProducer {
+    pub fn whose_turn(&mut self) -> &mut TransactionalProducer {
         self.turn = (self.turn + 1) % IN_TURN;
         &mut self.producers[self.turn]
     }

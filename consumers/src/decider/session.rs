@@ -213,7 +213,7 @@ impl<'a> Session<'a> {
         })?;
         let retention = Duration::from_secs(u64::from(self.decider.options.outcome_days) * 24 * 60 * 60);
         commit::commit(
-            self.producers.next(),
+            self.producers.whose_turn(),
             &self.topics,
             &self.owned,
             decided,

@@ -64,12 +64,14 @@ pub(super) struct Firing<'a> {
 
 /// An event of the batch, as far as it could be read.
 enum Read<'a> {
-    Event(&'a Model, Happened),
+    Event(&'a Model, Box<Happened>),
     /// It came before.
     Again,
     Unreadable(String),
 }
 
+/// A model, and the aggregates and versions of which states are to be read.
+type Wanted<'a> = (&'a Model, Vec<(Uuid, u64)>);
 /// States by aggregate and version. `None`: there is none, and never will be.
 type States = HashMap<(Uuid, u64), Option<State>>;
 
@@ -87,7 +89,7 @@ impl Firing<'_> {
             let Followed { model, decoder } = followed;
             ::metrics::counter!(metrics::EVENTS, "model" => model.name.clone()).increment(1);
             read.push(match decoder.decode(record, cancel).await {
-                Ok(event) if self.is_new(&event) => Read::Event(model, event),
+                Ok(event) if self.is_new(&event) => Read::Event(model, Box::new(event)),
                 Ok(_) => Read::Again,
                 Err(NoEvent::Undecodable(reason)) => Read::Unreadable(reason),
                 Err(NoEvent::Cancelled) => return Ok(None),
@@ -120,7 +122,7 @@ impl Firing<'_> {
         read: &[Read<'_>],
         cancel: &CancellationToken,
     ) -> Result<Option<States>, SessionError> {
-        let mut wanted: HashMap<&str, (&Model, Vec<(Uuid, u64)>)> = HashMap::new();
+        let mut wanted: HashMap<&str, Wanted<'_>> = HashMap::new();
         for read in read {
             let Read::Event(model, event) = read else { continue };
             let name = &event.event(model).name;

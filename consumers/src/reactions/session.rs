@@ -234,7 +234,7 @@ impl<'a> Session<'a> {
     /// One transaction: what fired, and the places behind it.
     fn commit(&mut self, fired: Fired, next: &BTreeMap<(String, i32), i64>) -> Result<(), SessionError> {
         let group = self.consumer.group_metadata().ok_or(SessionError::NoGroup)?;
-        let producer = self.producers.next();
+        let producer = self.producers.whose_turn();
         let writer = producer.id().to_owned();
         let (commands, places) = (self.topics.commands(), self.topics.reactions());
         let mut transaction = producer.begin()?;
