@@ -23,6 +23,10 @@ use crate::database::is_undefined;
 use crate::metrics;
 use crate::tables::Schema;
 
+/// So often a statement may run into its time limit in one batch: it may have waited for a lock, or the machine stood still. Each
+/// time costs the batch the limit, and the projector has to be back in its group within a minute.
+const TRIES: u32 = 2;
+
 /// Records that go into one transaction.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
@@ -248,7 +252,7 @@ impl Writer {
         };
         let mut events: Vec<&Decoded> = behind(healed, batch, target).collect();
         events.extend(batch.of(target).iter().filter(|event| !passed.contains(&event.record.spot())));
-        let mut refused = None;
+        let (mut refused, mut slow) = (None, 0);
         // Again without the event that was refused, up to it.
         let mut end = events.len();
         while end > 0 {
@@ -257,6 +261,15 @@ impl Writer {
                 Ok(_) => {
                     savepoint.commit().await?;
                     break;
+                }
+                Err(target::Error::Statement { source, .. }) if is_too_slow(&source) && slow + 1 < TRIES => {
+                    savepoint.rollback().await?;
+                    slow += 1;
+                    tracing::warn!(
+                        projection = &*target.generation().projection,
+                        error = %source,
+                        "a statement of an SQL projection is tried again"
+                    );
                 }
                 Err(target::Error::Statement { index, source }) => {
                     savepoint.rollback().await?;
@@ -294,6 +307,11 @@ impl Writer {
         let select = "SELECT to_regclass($1) IS NOT NULL";
         sqlx::query_scalar(select).bind(target.table()).fetch_one(connection).await
     }
+}
+
+/// Whether a statement ran into its time limit.
+fn is_too_slow(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().is_some_and(|code| code == "57014"))
 }
 
 /// What a batch may change of the rows: what was passed over is announced too, which costs nothing but a look.

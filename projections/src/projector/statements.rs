@@ -17,7 +17,7 @@ use writ_model::declaration::{Metadata, Parameter, Projection, Statement};
 use super::batch::Decoded;
 use crate::tables::{Kind, Schema, text};
 
-/// A statement that takes longer is cancelled, and so stops its projection. Without a limit it would stop the projector.
+/// A statement that takes longer is cancelled; the second time it stops its projection. Without a limit it would stop the projector.
 const LIMIT: &str = "10s";
 
 /// An SQL projection with its statements.

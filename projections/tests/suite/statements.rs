@@ -1,12 +1,14 @@
 //! The statements of SQL projections: every type as a parameter, exactly once, and what stops them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
 use serde_json::{Value as Json, json};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
 use writ_model::decide::{Actor, Request};
 use writ_model::diagnostic::Source;
@@ -14,7 +16,7 @@ use writ_model::{Decision, Models, Timestamp, Value, decide};
 use writ_producers::readiness::Readiness;
 
 use crate::projector::{COUNTER, fields, publish, rows};
-use crate::stage::{Stage, variable};
+use crate::stage::{LIMIT, Stage, variable};
 use crate::values::{THING, object};
 
 /// A copy of every parameter in a column of its type, and what PostgreSQL takes each of them for.
@@ -247,6 +249,39 @@ async fn a_statement_that_does_not_end_stops_its_projection_alone() {
     );
     assert_eq!(stage.database.number("SELECT count(*) FROM $schema.endless").await, 0);
     assert_eq!(stage.database.number("SELECT count(*) FROM $schema.names").await, 2);
+    running.stop().await;
+}
+
+/// One that is held up once, by a lock or because a machine stands still, has done nothing wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_is_held_up_is_tried_again() {
+    let stage = Stage::new(&[COUNTER, NAMES]).await;
+    let counter = stage.model("counter");
+    let mut running = stage.start();
+    let before = publish(&stage, &counter, &[Uuid::now_v7()], 1..=3).await;
+    stage.reach(&before).await;
+    let mut holder = PgConnection::connect(&stage.database.options.url).await.unwrap();
+    let mut holding = holder.begin().await.unwrap();
+    let lock = stage.database.named("LOCK TABLE $schema.names IN EXCLUSIVE MODE");
+    sqlx::query(AssertSqlSafe(lock)).execute(&mut *holding).await.unwrap();
+    let after = publish(&stage, &counter, &[Uuid::now_v7()], 1..=3).await;
+    // The second one that waits: the first has met its limit.
+    let waiting = stage.database.named(
+        "SELECT DISTINCT query_start::text AS since FROM pg_stat_activity JOIN pg_locks USING (pid) \
+         WHERE NOT granted AND relation = '$schema.names'::regclass",
+    );
+    let mut seen = BTreeSet::new();
+    let twice = async {
+        while seen.len() < 2 {
+            seen.extend(stage.database.select(&waiting).await.iter().map(|row| row["since"].to_string()));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, twice).await.expect("it is tried again");
+    holding.rollback().await.unwrap();
+    stage.reach(&after).await;
+    assert_eq!(stage.database.number("SELECT count(*) FROM $schema.names").await, 2);
+    running.until(|state| *state == Readiness::Ready).await;
     running.stop().await;
 }
 
