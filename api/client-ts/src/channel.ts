@@ -129,7 +129,7 @@ export class Channel<Said extends Broadcast<string, unknown> = Broadcast, State 
    */
   broadcast<E extends Said['event']>(
     event: E,
-    ...[payload, { echo = false } = {}]: PayloadArguments<Extract<Said, { event: E }>['payload']>
+    ...[payload, { echo = false } = {}]: PayloadArguments<Of<Said, E>['payload']>
   ): Promise<void> {
     const sub = this.#name;
     if (sub === null || this.#member === null || !this.#desk.isOpen) return Promise.reject(this.#absent());
@@ -149,9 +149,9 @@ export class Channel<Said extends Broadcast<string, unknown> = Broadcast, State 
   }
 
   /** Calls the listener with each broadcast of this event, until the function that it returns is called. */
-  on<E extends Said['event']>(event: E, listener: Listener<Extract<Said, { event: E }>>): () => void {
+  on<E extends Said['event']>(event: E, listener: Listener<Of<Said, E>>): () => void {
     return this.subscribe((told) => {
-      if (told.type === 'broadcast' && told.event === event) listener(told as Extract<Said, { event: E }>);
+      if (told.type === 'broadcast' && told.event === event) listener(told as Of<Said, E>);
     });
   }
 
@@ -344,6 +344,13 @@ export class Channel<Said extends Broadcast<string, unknown> = Broadcast, State 
     this.#queues.clear();
   }
 }
+
+/** The broadcasts of this event. */
+export type Of<Said extends Broadcast<string, unknown>, E extends string> = Said extends { event: infer Name }
+  ? E extends Name
+    ? Said
+    : never
+  : never;
 
 /** What follows the name of an event: a payload may be left out if nothing has to be in it. */
 export type PayloadArguments<Payload> =

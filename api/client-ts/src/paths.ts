@@ -121,8 +121,14 @@ type ProjectionPath<P, N extends string> = `/v1/projections/${N}` & keyof P;
 /** A row of a projection, as lists show it. */
 export type ProjectionRowOf<P, N extends string> = unknown extends P ? AnyKey : List<P, ProjectionPath<P, N>>;
 
-/** The columns that identify a row of a projection: some of it; which, the document only says by their names. */
-export type KeyOf<P, N extends string> = unknown extends P ? AnyKey : Partial<ProjectionRowOf<P, N>>;
+/** The columns that identify a row of a projection: any of its columns, where the document doesn't say which. */
+export type KeyOf<P, N extends string> = unknown extends P
+  ? AnyKey
+  : Ok<Get<P, `/v1/live/${N}` & keyof P>> extends { changes: { key: infer Key }[] }
+    ? string extends keyof Key
+      ? Partial<ProjectionRowOf<P, N>>
+      : Pick<ProjectionRowOf<P, N>, keyof Key & keyof ProjectionRowOf<P, N>>
+    : never;
 
 /** The filters of a projection's list. */
 export type ProjectionFilterOf<P, N extends string> = FiltersAt<P, ProjectionPath<P, N>>;
@@ -148,17 +154,20 @@ export type ChannelTargetOf<P, C extends string> = unknown extends P
 /** The events of a channel. */
 export type MessageName<P, C extends string> = unknown extends P ? string : Posted<P, C>['event' & keyof Posted<P, C>];
 
-/** What an event of a channel carries. */
+/** What an event of a channel carries. Where any may be said, any object. */
 export type PayloadOf<P, C extends string, E extends string> = unknown extends P
   ? Record<string, unknown>
-  : NonNullable<(Of<Posted<P, C>, E> & { payload?: unknown })['payload']>;
-type Of<All, E extends string> = All extends { event: infer Name } ? (E extends Name ? All : never) : never;
+  : string extends MessageName<P, C>
+    ? Record<string, unknown>
+    : NonNullable<(Extract<Posted<P, C>, { event: E }> & { payload?: unknown })['payload']>;
 
 /** What members of a channel say of themselves; `never`: nobody sees who is there. */
 export type PresenceOf<P, C extends string> = unknown extends P
   ? Record<string, unknown>
-  : Ok<Get<P, `/v1/channels/${C}/members` & keyof P>> extends { members: { state: infer State }[] }
-    ? State
+  : `/v1/channels/${C}/members` extends infer K extends keyof P
+    ? Ok<Get<P, K>> extends { members: { state: infer State }[] }
+      ? State
+      : never
     : never;
 
 /** The broadcasts of a channel, told apart by `event`. */
