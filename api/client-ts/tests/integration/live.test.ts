@@ -5,16 +5,18 @@ import { build, type Rollup } from 'vite';
 import { afterEach, describe, expect, test } from 'vitest';
 import { WebSocket as Ws } from 'ws';
 import type { WebSocketConstructor } from '../../src/index.js';
+import projection from '../types/projection.json' with { type: 'json' };
 import { Cutter } from './cutter.js';
 import { type Given, type Report, scenario } from './scenario.js';
 import { browser, server } from './setup.js';
+import { type Together, type TogetherReport, together } from './together.js';
 
 const token = process.env.WRIT_TOKEN ?? '';
 const TODOS = 120;
 
 let cutter: Cutter;
 
-afterEach(() => cutter.stop());
+afterEach(() => cutter?.stop());
 
 const given = (): Given => ({ url: cutter.url, token, list: randomUUID(), todos: TODOS });
 
@@ -27,9 +29,19 @@ function check(name: string, report: Report): void {
   expect(report.rows).toBeGreaterThan(TODOS / 2);
 }
 
-/** The scenario for a page, as one script. */
+/** The same of projections and channels. */
+function checkTogether(name: string, report: TogetherReport): void {
+  process.stderr.write(`${name}: ${JSON.stringify({ ...report, cuts: cutter.cuts })}\n`);
+  expect(report.faults).toEqual([]);
+  expect(report.joins).toBeGreaterThan(5);
+  expect(report.heard).toBeGreaterThan(0);
+  expect(report.said).toBeGreaterThan(0);
+  expect(report.rows).toBe(6);
+}
+
+/** The scenarios for a page, as one script. */
 async function bundle(): Promise<string> {
-  const entry = fileURLToPath(new URL('scenario.ts', import.meta.url));
+  const entry = fileURLToPath(new URL('page.ts', import.meta.url));
   const lib = { entry, formats: ['iife' as const], name: 'tested', fileName: 'scenario' };
   const built = (await build({
     logLevel: 'error',
@@ -38,6 +50,18 @@ async function bundle(): Promise<string> {
   })) as Rollup.RollupOutput[];
   return built[0]?.output[0].code ?? '';
 }
+
+const givenTogether = (): Together => ({ url: cutter.url, token, list: randomUUID() });
+
+test.skipIf(server === undefined)('the projection of the type tests is that of the server', async () => {
+  const answer = await fetch(new URL('/openapi.json', server));
+  type Document = { paths: Record<string, unknown>; components: { schemas: Record<string, unknown> } };
+  const [theirs, own] = [(await answer.json()) as Document, projection as Document];
+  expect(Object.keys(own.paths)).toHaveLength(2);
+  for (const [path, item] of Object.entries(own.paths)) expect(theirs.paths[path]).toEqual(item);
+  for (const [name, schema] of Object.entries(own.components.schemas))
+    expect(theirs.components.schemas[name]).toEqual(schema);
+});
 
 describe.skipIf(server === undefined)('a client whose connection is cut at random', () => {
   test('has what the server has, by the WebSocket of Node.js', async () => {
@@ -50,7 +74,17 @@ describe.skipIf(server === undefined)('a client whose connection is cut at rando
     check('ws', await scenario({ ...given(), WebSocket: Ws as unknown as WebSocketConstructor }));
   });
 
-  test.skipIf(browser === undefined)('has what the server has, in a browser', async () => {
+  test('is where the others are, by the WebSocket of Node.js', async () => {
+    cutter = await Cutter.start(server as string);
+    checkTogether('Node.js', await together(givenTogether()));
+  });
+
+  test('is where the others are, by ws', async () => {
+    cutter = await Cutter.start(server as string);
+    checkTogether('ws', await together({ ...givenTogether(), WebSocket: Ws as unknown as WebSocketConstructor }));
+  });
+
+  test.skipIf(browser === undefined)('has all of it in a browser too', async () => {
     cutter = await Cutter.start(server as string, {
       '/page': { type: 'text/html', text: '<!doctype html><script src="/scenario.js"></script>' },
       '/scenario.js': { type: 'text/javascript', text: await bundle() },
@@ -62,9 +96,11 @@ describe.skipIf(server === undefined)('a client whose connection is cut at rando
     try {
       const page = await started.newPage();
       await page.goto(`${cutter.url}/page`);
-      const run = (wanted: Given) =>
-        (globalThis as unknown as { tested: { scenario: typeof scenario } }).tested.scenario(wanted);
+      type Tested = { tested: { scenario: typeof scenario; together: typeof together } };
+      const run = (wanted: Given) => (globalThis as unknown as Tested).tested.scenario(wanted);
       check(`Chromium ${started.version()}`, await page.evaluate(run, given()));
+      const runTogether = (wanted: Together) => (globalThis as unknown as Tested).tested.together(wanted);
+      checkTogether(`Chromium ${started.version()}`, await page.evaluate(runTogether, givenTogether()));
     } finally {
       await started.close();
     }
