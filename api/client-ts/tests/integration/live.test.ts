@@ -4,7 +4,7 @@ import { chromium } from 'playwright-core';
 import { build, type Rollup } from 'vite';
 import { afterEach, describe, expect, test } from 'vitest';
 import { WebSocket as Ws } from 'ws';
-import type { WebSocketConstructor } from '../../src/index.js';
+import { connect, type WebSocketConstructor } from '../../src/index.js';
 import projection from '../types/projection.json' with { type: 'json' };
 import { Cutter } from './cutter.js';
 import { type Given, type Report, scenario } from './scenario.js';
@@ -61,6 +61,24 @@ test.skipIf(server === undefined)('the projection of the type tests is that of t
   for (const [path, item] of Object.entries(own.paths)) expect(theirs.paths[path]).toEqual(item);
   for (const [name, schema] of Object.entries(own.components.schemas))
     expect(theirs.components.schemas[name]).toEqual(schema);
+});
+
+test.skipIf(server === undefined)('who may not be in a channel any more is out, and stays out', async () => {
+  const client = connect({ url: server as string, token });
+  const { body } = await client.command('todo', 'create', {
+    input: { list: randomUUID(), title: 'a' },
+    wait: 'projected',
+  });
+  const seat = client.channel('seat', { id: body.id });
+  await seat.ready;
+  const reasons: string[] = [];
+  seat.subscribe((event) => event.type === 'ended' && reasons.push(event.reason));
+  await seat.broadcast('waved');
+  await client.command('todo', 'delete', { id: body.id, wait: 'projected' });
+  await expect(seat.closed).rejects.toMatchObject({ kind: 'permissions' });
+  expect(reasons).toEqual(['permissions']);
+  await expect(client.channel('seat', { id: body.id }).ready).rejects.toMatchObject({ status: 404 });
+  client.close();
 });
 
 describe.skipIf(server === undefined)('a client whose connection is cut at random', () => {

@@ -76,12 +76,13 @@ export async function together(given: Together): Promise<TogetherReport> {
   channels[2]?.leave();
   await channels[2]?.closed;
   const left = channels[0] as Channel;
-  await until(() => seen(left).length === 2);
-  if (seen(left).join() !== 'ada true,bob true') report.faults.push(`after one has left: ${seen(left)}`);
-  const refused = (clients[0] as Client).channel('table', { key: 'closed' });
+  const others = 'ada true,bob true';
+  await until(() => seen(left).join() === others);
+  if (seen(left).join() !== others) report.faults.push(`after one has left: ${seen(left)}`);
+  const refused = (clients[0] as Client).channel('table', { key: 'longer than keys are'.repeat(3) });
   await refused.ready.then(
-    () => report.faults.push('a closed channel was joined'),
-    ({ status }) => status === 403 || report.faults.push(`a closed channel: ${status}`),
+    () => report.faults.push('there is a channel that there is not'),
+    ({ kind }) => kind === 'invalid-input' || report.faults.push(`a key that is too long: ${kind}`),
   );
   for (const client of clients) client.close();
   await Promise.all(channels.map(({ closed }) => closed));
