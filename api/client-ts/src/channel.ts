@@ -144,7 +144,7 @@ export class Channel<Said extends Broadcast<string, unknown> = Broadcast, State 
   setState(state: Partial<State> | null): Promise<void> {
     if (this.#end) return Promise.reject(this.#absent());
     this.#state = state;
-    if (this.#member === null) return this.#withNextJoin();
+    if (this.#member === null || !this.#desk.isOpen) return this.#withNextJoin();
     return this.#tell(state);
   }
 
