@@ -2,17 +2,7 @@
 
 export type { BackoffOptions } from './backoff.js';
 export type { BroadcastOptions, Channel, ChannelEvent } from './channel.js';
-export {
-  type ChannelOptions,
-  type Client,
-  type ConnectOptions,
-  connect,
-  type Followed,
-  type FollowedEvents,
-  type FollowedRows,
-  type FollowOptions,
-  type SubscribeOptions,
-} from './client.js';
+export { type Client, connect } from './client.js';
 export type { Collection, CollectionListener, RowCollection, RowCollectionListener } from './collection.js';
 export type { Answer, CommandOptions } from './commands.js';
 export type {
@@ -35,6 +25,15 @@ export type {
 export type { State } from './link.js';
 export type { Members, MembersEvent, MembersListener } from './members.js';
 export type { Broadcast, Member } from './messages.js';
+export type {
+  ChannelOptions,
+  ConnectOptions,
+  Followed,
+  FollowedEvents,
+  FollowedRows,
+  FollowOptions,
+  SubscribeOptions,
+} from './options.js';
 export type {
   AnswerOf,
   BroadcastOf,
