@@ -1,64 +1,50 @@
 // The client: one connection, and what goes over it, by the name that each message carries.
 
-import type { BackoffOptions } from './backoff.js';
-import { Collection } from './collection.js';
+import { Acknowledged } from './acknowledged.js';
+import { Channel } from './channel.js';
+import { Collection, RowCollection } from './collection.js';
 import { type Answer, type CommandOptions, Commands } from './commands.js';
-import type { Handlers, LiveEvent } from './events.js';
+import type { Handlers, RowsHandlers } from './events.js';
 import { Link, type State } from './link.js';
-import type { FromServer, OfSubscription } from './messages.js';
-import type { AnswerOf, CommandName, CommandOptionsOf, EventOf, FieldOf, FilterOf, ModelName, RowOf } from './paths.js';
-import { closed, WritProblem } from './problem.js';
-import { type Credentials, Proof } from './proof.js';
+import type { FromServer, OfChannel, OfSubscription } from './messages.js';
+import type {
+  ChannelOptions,
+  ConnectOptions,
+  Followed,
+  FollowedEvents,
+  FollowedRows,
+  FollowOptions,
+  SubscribeOptions,
+} from './options.js';
+import type {
+  AnswerOf,
+  BroadcastOf,
+  ChannelName,
+  CommandName,
+  CommandOptionsOf,
+  EventOf,
+  KeyOf,
+  ModelName,
+  PresenceOf,
+  ProjectionName,
+  ProjectionRowOf,
+  RowOf,
+} from './paths.js';
+import { closed, type ProblemDocument, WritProblem } from './problem.js';
+import { Proof } from './proof.js';
 import { Subscription, type Wanted } from './subscription.js';
 import type { WebSocketConstructor } from './wire.js';
 
-/** How to connect. */
-export interface ConnectOptions extends Credentials {
-  /** Of the server: `https://writ.example`; in a page also `/`. */
-  url: string | URL;
-  /** Hears of each change of the connection, and why it isn't open. */
-  onState?: (state: State, problem?: WritProblem) => void;
-  /** Hears of problems that belong to no subscription and no command. */
-  onProblem?: (problem: WritProblem) => void;
-  backoff?: BackoffOptions;
-  /** Most commands that are sent and not answered (`http.live.max_commands` of the server); others wait. Default 16. */
-  maxCommands?: number;
-  /** The largest message that the server takes (`http.live.message_limit`), bytes. Default 65,536. */
-  messageLimit?: number;
-  /** In place of the global one: that of `ws`, say. */
-  WebSocket?: WebSocketConstructor;
-  /** In place of the global one, for tickets. */
-  fetch?: typeof fetch;
-}
-
-/** What to follow. */
-export interface SubscribeOptions<P = unknown, M extends string = string> {
-  /** Only this one, by its id or natural key. */
-  id?: string;
-  /** Only what fits, as in lists. */
-  filter?: FilterOf<P, M>;
-  /** Fields that are shown instead of all; parts of them (`ship_to.city`) too. */
-  fields?: readonly (FieldOf<P, M> | `${FieldOf<P, M>}.${string}`)[];
-  /** `now` (default): what happens from now on; `snapshot`: all rows first; or the `resume` of an earlier event. */
-  from?: 'now' | 'snapshot' | (string & {});
-  /** Events that may wait for a slow consumer; then the server is told to stop for a while. Default 1,000. */
-  buffer?: number;
-}
-
-/** Something that is followed. Without handlers it is an iterable, which begins when it is asked for the first event. */
-export interface Followed {
-  /** Resolves when it was closed, rejects with what else has ended it. */
-  readonly closed: Promise<void>;
-  /**
-   * Where another subscription to the same goes on behind all that was taken from this one. An event is taken once its handler is
-   * done, or the loop asks for the next. `null` as long as there is no such place.
-   */
-  readonly resume: string | null;
+/** What is open under a name. */
+interface Named {
+  hear(message: OfSubscription | OfChannel): void;
+  refused(document: ProblemDocument): void;
+  open(): void;
+  lost(): void;
+  void(): void;
   close(): void;
+  fail(error: unknown): void;
 }
-
-/** The same as an iterable. */
-export type FollowedEvents<P, M extends string> = Followed & AsyncIterable<LiveEvent<RowOf<P, M>, EventOf<P, M>>>;
 
 type Rest<Options> = Partial<Record<never, never>> extends Options ? [options?: Options] : [options: Options];
 
@@ -71,9 +57,10 @@ export class Client<P = unknown> {
   readonly #commands: Commands;
   readonly #onProblem: ((problem: WritProblem) => void) | undefined;
   /** All that are not over. */
-  readonly #all = new Set<Subscription>();
+  readonly #all = new Set<Named>();
+  readonly #acknowledged: Acknowledged;
   /** Those that are open on the present connection, by name. `null`: its end is on the way. */
-  readonly #named = new Map<string, Subscription | null>();
+  readonly #named = new Map<string, Named | null>();
   #names = 0;
   #account: string | null | undefined;
 
@@ -91,16 +78,20 @@ export class Client<P = unknown> {
       lost: (code) => this.#lost(code),
       failed: (problem) => this.#end(problem),
       state: (state, problem) => onState?.(state, problem),
-      isBusy: () => commands().isBusy,
+      isBusy: () => commands().isBusy || this.#acknowledged.isBusy,
     });
     const link = this.#link;
+    const idle = () => {
+      if (!this.#commands.isBusy && !this.#acknowledged.isBusy) link.idle();
+    };
+    this.#acknowledged = new Acknowledged({ send: (message) => link.send(message), idle }, messageLimit);
     this.#commands = new Commands(
       {
         get isOpen() {
           return link.isOpen;
         },
         send: (message) => link.send(message),
-        idle: () => link.idle(),
+        idle,
       },
       maxCommands,
       messageLimit,
@@ -121,17 +112,48 @@ export class Client<P = unknown> {
   ): Followed;
   subscribe(model: string, options: unknown = {}, handlers: unknown = null): never {
     // The overloads say what it is to callers.
-    return this.#follow(model, options as SubscribeOptions, handlers as Handlers | null) as never;
+    return this.#follow(wanted(model, options as SubscribeOptions), handlers as Handlers | null) as never;
+  }
+
+  /** Follows the rows of an SQL projection. With handlers it begins at once. */
+  follow<N extends ProjectionName<P> & string>(options: FollowOptions<P, N>): FollowedRows<P, N>;
+  follow<N extends ProjectionName<P> & string>(
+    options: FollowOptions<P, N>,
+    handlers: RowsHandlers<ProjectionRowOf<P, N>, KeyOf<P, N>>,
+  ): Followed;
+  follow(options: unknown, handlers: unknown = null): never {
+    return this.#follow(wantedRows(options as FollowOptions), handlers as Handlers | null) as never;
   }
 
   /** A copy of the rows that fit, which keeps itself up to date. */
   collection<M extends ModelName<P> & string>(
     model: M,
-    options: Omit<SubscribeOptions<P, M>, 'from' | 'buffer'> = {},
-  ): Collection<RowOf<P, M>> {
-    const wanted = { ...(options as SubscribeOptions), from: 'snapshot' };
-    const collection = new Collection((handlers) => this.#follow(model, wanted, handlers));
-    return collection as unknown as Collection<RowOf<P, M>>;
+    options?: Omit<SubscribeOptions<P, M>, 'from' | 'buffer'>,
+  ): Collection<RowOf<P, M>>;
+  /** The same of a projection. */
+  collection<N extends ProjectionName<P> & string>(
+    options: Omit<FollowOptions<P, N>, 'from' | 'buffer'>,
+  ): RowCollection<ProjectionRowOf<P, N>, KeyOf<P, N>>;
+  collection(of: unknown, options: unknown = {}): never {
+    const from = 'snapshot';
+    if (typeof of === 'string') {
+      const what = wanted(of, { ...(options as SubscribeOptions), from });
+      return new Collection((handlers) => this.#follow(what, handlers)) as never;
+    }
+    const what = wantedRows({ ...(of as FollowOptions), from });
+    return new RowCollection((handlers) => this.#follow(what, handlers as Handlers)) as never;
+  }
+
+  /**
+   * Joins a channel, and joins it again after each loss, until it is left or the server says that one may not be there.
+   */
+  channel<C extends ChannelName<P> & string>(
+    channel: C,
+    ...[options]: Rest<ChannelOptions<P, C>>
+  ): Channel<BroadcastOf<P, C>, PresenceOf<P, C>> {
+    const joined = new Channel(this.#desk(), { ...(options as ChannelOptions), channel });
+    this.#add(joined);
+    return joined as never;
   }
 
   /**
@@ -154,35 +176,39 @@ export class Client<P = unknown> {
     this.#end(null);
   }
 
-  #follow(model: string, options: SubscribeOptions, handlers: Handlers | null): Subscription {
-    const { id, filter, fields, from = 'now', buffer = 1_000 } = options;
-    const wanted: Wanted = { model, id, filter, fields: fields?.join(','), from, buffer };
+  #follow(what: Wanted, handlers: Handlers | null): Subscription {
+    const subscription = new Subscription(this.#desk(), what, handlers);
+    this.#add(subscription);
+    return subscription;
+  }
+
+  /** The connection as what is open on it sees it. */
+  #desk() {
     const link = this.#link;
-    const desk = {
+    return {
       get isOpen() {
         return link.isOpen;
       },
-      enlist: (subscription: Subscription) => {
+      enlist: (one: Named) => {
         this.#names += 1;
         const name = String(this.#names);
-        this.#named.set(name, subscription);
+        this.#named.set(name, one);
         return name;
       },
       send: link.send.bind(link),
+      ask: this.#acknowledged.send.bind(this.#acknowledged),
       dismiss: (name: string) => {
         this.#named.set(name, null);
         link.send({ type: 'unsubscribe', sub: name });
       },
-      forget: (subscription: Subscription) => void this.#all.delete(subscription),
+      forget: (one: Named) => void this.#all.delete(one),
     };
-    const subscription = new Subscription(desk, wanted, handlers);
-    if (link.state === 'closed') {
-      subscription.fail(closed());
-      return subscription;
-    }
-    this.#all.add(subscription);
-    subscription.open();
-    return subscription;
+  }
+
+  #add(one: Named): void {
+    if (this.#link.state === 'closed') return one.fail(closed());
+    this.#all.add(one);
+    one.open();
   }
 
   #opened(account: string | null): void {
@@ -190,9 +216,9 @@ export class Client<P = unknown> {
     this.#account = account;
     // What one has asked for isn't done in the name of another, nor seen by them.
     if (isOther) this.#commands.fail(otherAccount());
-    for (const subscription of [...this.#all]) {
-      if (isOther) subscription.void();
-      subscription.open();
+    for (const one of [...this.#all]) {
+      if (isOther) one.void();
+      one.open();
     }
     this.#commands.open();
   }
@@ -200,7 +226,8 @@ export class Client<P = unknown> {
   #lost(code?: number): void {
     this.#named.clear();
     this.#names = 0;
-    for (const subscription of [...this.#all]) subscription.lost();
+    for (const one of [...this.#all]) one.lost();
+    this.#acknowledged.lost();
     this.#commands.lost(code);
   }
 
@@ -209,6 +236,8 @@ export class Client<P = unknown> {
       case 'answer':
         return this.#commands.answer(message);
       case 'error':
+        if (message.ref !== undefined && this.#acknowledged.has(message.ref))
+          return this.#acknowledged.refused(message.ref, message.problem);
         if (message.ref !== undefined) return this.#commands.refused(message.ref, message.problem);
         if (message.sub !== undefined) return this.#refused(message.sub, new WritProblem(message.problem));
         this.#onProblem?.(new WritProblem(message.problem));
@@ -221,22 +250,29 @@ export class Client<P = unknown> {
       case 'enter':
       case 'change':
       case 'leave':
+      case 'joined':
+      case 'broadcast':
+      case 'presence':
+      case 'members':
+      case 'missed':
         this.#named.get(message.sub)?.hear(message);
         return;
       case 'ended':
         return this.#ended(message);
+      case 'sent':
+        return this.#acknowledged.sent(message.ref);
     }
   }
 
   #ended(message: OfSubscription): void {
-    const subscription = this.#named.get(message.sub);
+    const one = this.#named.get(message.sub);
     this.#named.delete(message.sub);
-    subscription?.hear(message);
+    one?.hear(message);
   }
 
   #refused(name: string, problem: WritProblem): void {
-    const subscription = this.#named.get(name);
-    if (subscription === null && problem.isTransient) {
+    const one = this.#named.get(name);
+    if (one === null && problem.isTransient) {
       const link = this.#link;
       setTimeout(() => {
         if (this.#named.get(name) === null && link.isOpen) link.send({ type: 'unsubscribe', sub: name });
@@ -244,14 +280,14 @@ export class Client<P = unknown> {
       return;
     }
     this.#named.delete(name);
-    subscription?.refused(problem);
+    one?.refused(problem);
   }
 
   #end(problem: WritProblem | null): void {
     this.#lost();
-    for (const subscription of [...this.#all]) {
-      if (problem === null) subscription.close();
-      else subscription.fail(problem);
+    for (const one of [...this.#all]) {
+      if (problem === null) one.close();
+      else one.fail(problem);
     }
     this.#commands.fail(problem ?? closed());
   }
@@ -272,3 +308,11 @@ const otherAccount = () =>
     'Somebody else is signed in now',
     'It may have been done, if it was sent before; it is not sent again.',
   );
+
+function wanted(model: string, { id, filter, fields, from = 'now', buffer = 1_000 }: SubscribeOptions): Wanted {
+  return { model, id, filter, fields: fields?.join(','), from, buffer };
+}
+
+function wantedRows({ projection, filter, fields, from = 'now', buffer = 1_000 }: FollowOptions): Wanted {
+  return { projection, id: undefined, filter, fields: fields?.join(','), from, buffer };
+}

@@ -1,29 +1,39 @@
 // A copy of the rows that a subscription shows, as a map that keeps itself up to date.
 
-import type { AnyRow, Handlers, LiveEvent } from './events.js';
+import type { AnyKey, AnyRow, Handlers, LiveEvent, RowsEvent, RowsHandlers } from './events.js';
 import type { Subscription } from './subscription.js';
 
 /** Hears of each change after it was made. */
 export type CollectionListener<Row = AnyRow> = (event: LiveEvent<Row>) => void;
 
-/** Rows by id. */
-export class Collection<Row extends { id: string } = AnyRow> {
+/** Hears of each change of a projection's rows after it was made. */
+export type RowCollectionListener<Row = AnyKey, Key = AnyKey> = (event: RowsEvent<Row, Key>) => void;
+
+/** What the events of models and of projections have in common. */
+type Told<Row> =
+  | { type: 'enter' | 'change'; row: Row }
+  | { type: 'leave' }
+  | { type: 'snapshot'; rows: Row[] }
+  | { type: 'reset'; reason: string };
+
+/** Rows by a text that identifies them. */
+abstract class Copy<Row, Event extends Told<Row>> {
   /** Resolves with the first snapshot; rejects if there will be none. */
   readonly ready: Promise<void>;
   readonly #rows = new Map<string, Row>();
-  readonly #listeners = new Set<CollectionListener<Row>>();
+  readonly #listeners = new Set<(event: Event) => void>();
   readonly #subscription: Subscription;
   #revision = 0;
   #isCurrent = false;
 
   /** @internal */
-  constructor(follow: (handlers: Handlers) => Subscription) {
+  constructor(follow: (handlers: Handlers & RowsHandlers) => Subscription) {
     let settle!: { resolve: () => void; reject: (error: unknown) => void };
     this.ready = new Promise((resolve, reject) => {
       settle = { resolve, reject };
     });
     this.ready.catch(() => {});
-    const handler = (event: LiveEvent) => this.#apply(event as unknown as LiveEvent<Row>, settle.resolve);
+    const handler = (event: unknown) => this.#apply(event as Event, settle.resolve);
     this.#subscription = follow({
       enter: handler,
       change: handler,
@@ -35,7 +45,13 @@ export class Collection<Row extends { id: string } = AnyRow> {
     this.#subscription.closed.then(ended, settle.reject);
   }
 
-  /** The rows, by id. Changes in place; {@link revision} says whether it has. */
+  /** What identifies the row that has changed or left. */
+  protected abstract nameOf(event: Event & { type: 'enter' | 'change' | 'leave' }): string;
+
+  /** What identifies each row of a snapshot. */
+  protected abstract namesOf(snapshot: Event & { type: 'snapshot' }): string[];
+
+  /** The rows, by id, of a projection by a text made of the key. Changes in place; {@link revision} says whether it has. */
   get rows(): ReadonlyMap<string, Row> {
     return this.#rows;
   }
@@ -59,16 +75,12 @@ export class Collection<Row extends { id: string } = AnyRow> {
     return this.#rows.size;
   }
 
-  get(id: string): Row | undefined {
-    return this.#rows.get(id);
-  }
-
   [Symbol.iterator](): IterableIterator<Row> {
     return this.#rows.values();
   }
 
   /** Calls the listener after each change, until the function that it returns is called. */
-  readonly subscribe = (listener: CollectionListener<Row>): (() => void) => {
+  readonly subscribe = (listener: (event: Event) => void): (() => void) => {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
   };
@@ -78,27 +90,66 @@ export class Collection<Row extends { id: string } = AnyRow> {
     this.#subscription.close();
   }
 
-  #apply(event: LiveEvent<Row>, ready: () => void): void {
-    switch (event.type) {
+  #apply(event: Event, ready: () => void): void {
+    const told = event as Told<Row>;
+    switch (told.type) {
       case 'enter':
       case 'change':
-        this.#rows.set(event.id, event.row);
+        this.#rows.set(this.nameOf(event as never), told.row);
         break;
       case 'leave':
-        this.#rows.delete(event.id);
+        this.#rows.delete(this.nameOf(event as never));
         break;
-      case 'snapshot':
+      case 'snapshot': {
+        const names = this.namesOf(event as never);
         this.#rows.clear();
-        for (const row of event.rows) this.#rows.set(row.id, row);
+        for (const [place, row] of told.rows.entries()) this.#rows.set(names[place] as string, row);
         this.#isCurrent = true;
         break;
+      }
       case 'reset':
         this.#isCurrent = false;
         // Other rows stay until their successors are there.
-        if (event.reason === 'permissions' || event.reason === 'other_view') this.#rows.clear();
+        if (told.reason === 'permissions' || told.reason === 'other_view') this.#rows.clear();
     }
     this.#revision += 1;
     for (const listener of this.#listeners) listener(event);
-    if (event.type === 'snapshot') ready();
+    if (told.type === 'snapshot') ready();
   }
+}
+
+/** Rows of a model, by id. */
+export class Collection<Row extends { id: string } = AnyRow> extends Copy<Row, LiveEvent<Row>> {
+  get(id: string): Row | undefined {
+    return this.rows.get(id);
+  }
+
+  protected override nameOf({ id }: { id: string }): string {
+    return id;
+  }
+
+  protected override namesOf({ rows }: { rows: Row[] }): string[] {
+    return rows.map(({ id }) => id);
+  }
+}
+
+/** Rows of a projection, by key. */
+export class RowCollection<Row = AnyKey, Key = AnyKey> extends Copy<Row, RowsEvent<Row, Key>> {
+  /** By all columns of the key, as rows show them: `days.get({ day: '2026-01-31' })`. */
+  get(key: Key): Row | undefined {
+    return this.rows.get(text(key));
+  }
+
+  protected override nameOf({ key }: { key: Key }): string {
+    return text(key);
+  }
+
+  protected override namesOf({ keys }: { keys: Key[] }): string[] {
+    return keys.map(text);
+  }
+}
+
+/** The same for equal keys, in whatever order their columns are named. */
+function text(key: unknown): string {
+  return JSON.stringify(Object.entries(key as AnyKey).sort(([a], [b]) => (a < b ? -1 : 1)));
 }

@@ -54,7 +54,8 @@ export interface Snapshot<Row = AnyRow> {
 
 /**
  * What is known can't be continued; a snapshot follows. `permissions` and `other_view`: the reader may see something else now, so what is
- * shown should go at once. Other reasons are the server's: `too_old`, `repartitioned`, `unknown`.
+ * shown should go at once. Other reasons are the server's: `too_old`, `repartitioned`, `unknown`; `changed`: rows of a projection are
+ * others now.
  */
 export interface Reset {
   type: 'reset';
@@ -77,5 +78,51 @@ export interface Handlers<Row = AnyRow, Event = AnyEvent> {
   snapshot?: (event: Snapshot<Row>) => unknown;
   reset?: (event: Reset) => unknown;
   /** The end, if it isn't that somebody closed it. */
+  error?: (error: unknown) => unknown;
+}
+
+/** The columns that identify a row of a projection. */
+export type AnyKey = Record<string, unknown>;
+
+/** The row begins to be one of those that are followed, or is one of them and has changed. No event says why: it may be of many. */
+export interface RowChange<Row = AnyKey, Key = AnyKey> {
+  type: 'enter' | 'change';
+  projection: string;
+  key: Key;
+  row: Row;
+  /** As of events of models. Several changes may be one step: then only that of the last is a place to go on from without a `reset`. */
+  resume: string;
+}
+
+/** The row is none of them any more. */
+export interface RowLeave<Key = AnyKey> {
+  type: 'leave';
+  projection: string;
+  key: Key;
+  resume: string;
+}
+
+/** All rows at one moment, and their keys in the same order. What was known before is void. */
+export interface RowsSnapshot<Row = AnyKey, Key = AnyKey> {
+  type: 'snapshot';
+  rows: Row[];
+  keys: Key[];
+  resume: string;
+}
+
+/** What is told of the rows of a projection. */
+export type RowsEvent<Row = AnyKey, Key = AnyKey> =
+  | RowChange<Row, Key>
+  | RowLeave<Key>
+  | RowsSnapshot<Row, Key>
+  | Reset;
+
+/** As {@link Handlers}, of a projection. */
+export interface RowsHandlers<Row = AnyKey, Key = AnyKey> {
+  enter?: (event: RowChange<Row, Key>) => unknown;
+  change?: (event: RowChange<Row, Key>) => unknown;
+  leave?: (event: RowLeave<Key>) => unknown;
+  snapshot?: (event: RowsSnapshot<Row, Key>) => unknown;
+  reset?: (event: Reset) => unknown;
   error?: (error: unknown) => unknown;
 }

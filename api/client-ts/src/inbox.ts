@@ -1,9 +1,12 @@
 // What waits for a consumer of a subscription, and what it has taken: bounded, and the one place that says how far it is.
 
-import type { LiveEvent } from './events.js';
+import type { LiveEvent, RowsEvent } from './events.js';
+
+/** Of a model or of a projection. */
+export type Told = LiveEvent | RowsEvent;
 
 interface Entry {
-  event: LiveEvent;
+  event: Told;
   /** Where to go on once this is taken. `null`: nowhere new. */
   resume: string | null;
 }
@@ -29,7 +32,7 @@ export class Inbox {
     return this.#entries.length;
   }
 
-  put(event: LiveEvent, resume: string | null): void {
+  put(event: Told, resume: string | null): void {
     this.#entries.push({ event, resume });
   }
 
@@ -47,7 +50,7 @@ export class Inbox {
   }
 
   /** The next one. */
-  next(): LiveEvent | undefined {
+  next(): Told | undefined {
     this.taken();
     this.#current = this.#entries.shift() ?? null;
     return this.#current?.event;

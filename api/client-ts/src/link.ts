@@ -21,6 +21,9 @@ const MARGIN = 30_000;
 const PAUSE = 5_000;
 /** Timers can't wait longer, milliseconds. */
 const LONGEST = 2 ** 31 - 1;
+/** What browsers tell pages and workers when there is a network again. Elsewhere nobody does. */
+const ONLINE = 'online';
+const events: Partial<Pick<EventTarget, 'addEventListener' | 'removeEventListener'>> = globalThis as never;
 /** After `reconnect`, commands that are under way have so long, milliseconds. */
 const DRAIN = 30_000;
 
@@ -86,7 +89,7 @@ export class Link {
   /** For good. */
   close(problem?: WritProblem): void {
     this.#leave();
-    clearTimeout(this.#retry);
+    this.#stopWaiting();
     this.#attempt += 1;
     this.#enter('closed', problem);
   }
@@ -97,6 +100,7 @@ export class Link {
   }
 
   async #connect(): Promise<void> {
+    this.#stopWaiting();
     const attempt = ++this.#attempt;
     this.#enter('connecting');
     let address: string;
@@ -131,7 +135,7 @@ export class Link {
       ? !this.#proof.isRenewable || this.#refusals >= REFUSALS
       : isProblem && !problem.isTransient;
     if (isFinal) return this.#fail(problem);
-    this.#wait(this.#backoff.next(), problem);
+    this.#wait(this.#backoff.next(), problem, true);
   }
 
   #hear(message: FromServer): void {
@@ -177,12 +181,22 @@ export class Link {
     // Who was connected for longer than the next wait may be has not been refused.
     if (wasOpen && Date.now() - this.#openedAt >= this.#backoff.ceiling) this.#backoff.reset();
     const wait = comeBackAt !== null ? Math.max(0, comeBackAt - Date.now()) : this.#backoff.next();
-    this.#wait(code === TOO_MANY ? wait + PAUSE : wait, problem);
+    const isTooMany = code === TOO_MANY;
+    this.#wait(isTooMany ? wait + PAUSE : wait, problem, comeBackAt === null && !isTooMany);
   }
 
-  #wait(time: number, problem: WritProblem): void {
+  /** `isOwn`: the wait is the client's own, not the server's wish, so a network that comes back ends it. */
+  #wait(time: number, problem: WritProblem, isOwn: boolean): void {
     this.#retry = setTimeout(() => void this.#connect(), time);
+    if (isOwn) events.addEventListener?.(ONLINE, this.#online);
     this.#enter('waiting', problem);
+  }
+
+  readonly #online = (): void => void this.#connect();
+
+  #stopWaiting(): void {
+    clearTimeout(this.#retry);
+    events.removeEventListener?.(ONLINE, this.#online);
   }
 
   #fail(problem: WritProblem): void {

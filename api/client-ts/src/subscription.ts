@@ -4,14 +4,16 @@
 // Each subscribe has a name of its own, so what still comes for an earlier one is told apart.
 
 import { Backoff } from './backoff.js';
-import type { Handlers, LiveEvent } from './events.js';
-import { Inbox } from './inbox.js';
+import type { Handlers } from './events.js';
+import { Inbox, type Told } from './inbox.js';
 import type { OfSubscription, ToServer } from './messages.js';
 import { type ProblemDocument, WritProblem } from './problem.js';
 
 /** What is followed. */
 export interface Wanted {
-  model: string;
+  /** This or `projection`. */
+  model?: string | undefined;
+  projection?: string | undefined;
   id: string | undefined;
   filter: Record<string, string | number | boolean> | undefined;
   fields: string | undefined;
@@ -35,10 +37,10 @@ export interface Desk {
 /** Where to begin, of which there is nothing to go on from. */
 const BEGINNINGS = ['now', 'snapshot'];
 
-type Waiting = { resolve: (result: IteratorResult<LiveEvent, undefined>) => void; reject: (error: unknown) => void };
+type Waiting = { resolve: (result: IteratorResult<Told, undefined>) => void; reject: (error: unknown) => void };
 
 /** Something that is followed. */
-export class Subscription implements AsyncIterable<LiveEvent> {
+export class Subscription implements AsyncIterable<Told> {
   /** Resolves when somebody has closed it, rejects with what else has ended it. */
   readonly closed: Promise<void>;
   readonly #desk: Desk;
@@ -50,6 +52,8 @@ export class Subscription implements AsyncIterable<LiveEvent> {
   #name: string | null = null;
   /** The rows of a snapshot that isn't complete. `null`: none is expected. */
   #rows: unknown[] | null = null;
+  /** Those of the rows of a projection. */
+  #keys: unknown[] = [];
   #isFull = false;
   /** An iterable begins when it is asked for the first event. */
   #isWanted: boolean;
@@ -87,7 +91,7 @@ export class Subscription implements AsyncIterable<LiveEvent> {
   }
 
   /** What waits, and then what comes. */
-  [Symbol.asyncIterator](): AsyncIterator<LiveEvent, undefined> {
+  [Symbol.asyncIterator](): AsyncIterator<Told, undefined> {
     if (this.#handlers !== null) throw new TypeError('This subscription has handlers, which take its events.');
     return {
       next: () => this.#next(),
@@ -103,11 +107,12 @@ export class Subscription implements AsyncIterable<LiveEvent> {
   open(): void {
     if (this.#end || this.#name !== null || !this.#isWanted || this.#isFull || this.#retry || !this.#desk.isOpen)
       return;
-    const { model, id, filter, fields } = this.#wanted;
+    const { model, projection, id, filter, fields } = this.#wanted;
     const sub = this.#desk.enlist(this);
     this.#name = sub;
     this.#rows = this.#from === 'snapshot' ? [] : null;
-    this.#desk.send({ type: 'subscribe', sub, model, id, filter, fields, from: this.#from });
+    this.#keys = [];
+    this.#desk.send({ type: 'subscribe', sub, model, projection, id, filter, fields, from: this.#from });
   }
 
   /** @internal The connection is gone. */
@@ -131,18 +136,20 @@ export class Subscription implements AsyncIterable<LiveEvent> {
         return;
       case 'snapshot':
         this.#rows?.push(...message.rows);
+        this.#keys.push(...(message.keys ?? []));
         return;
       case 'ready':
         return this.#ready(message.resume);
       case 'reset':
         this.#rows = [];
+        this.#keys = [];
         return this.#reset(message.reason);
       case 'enter':
       case 'change':
       case 'leave': {
         const { sub: _, ...event } = message;
         this.#from = message.resume;
-        return this.#put(event as LiveEvent, message.resume);
+        return this.#put(event as Told, message.resume);
       }
       case 'ended':
         return this.#ended(message.reason);
@@ -168,7 +175,9 @@ export class Subscription implements AsyncIterable<LiveEvent> {
     const rows = this.#rows;
     this.#rows = null;
     if (rows === null) return this.#inbox.advance(resume);
-    this.#put({ type: 'snapshot', rows, resume } as LiveEvent, resume);
+    const keys = this.#wanted.projection === undefined ? {} : { keys: this.#keys };
+    this.#keys = [];
+    this.#put({ type: 'snapshot', rows, ...keys, resume } as Told, resume);
   }
 
   #reset(reason: string): void {
@@ -192,7 +201,7 @@ export class Subscription implements AsyncIterable<LiveEvent> {
     }, this.#backoff.next());
   }
 
-  #put(event: LiveEvent, resume: string | null): void {
+  #put(event: Told, resume: string | null): void {
     this.#inbox.put(event, resume);
     if (this.#handlers !== null) void this.#pump(this.#handlers);
     else this.#hand();
@@ -209,7 +218,7 @@ export class Subscription implements AsyncIterable<LiveEvent> {
     try {
       for (let event = this.#take(); event !== undefined; event = this.#take()) {
         // Handlers that return nothing are called at once, in the order of the messages.
-        const done = (handlers[event.type] as ((event: LiveEvent) => unknown) | undefined)?.(event);
+        const done = (handlers[event.type] as ((event: Told) => unknown) | undefined)?.(event);
         if (done instanceof Promise) await done;
         this.#inbox.taken();
         if (this.#end) return;
@@ -221,9 +230,9 @@ export class Subscription implements AsyncIterable<LiveEvent> {
     }
   }
 
-  async #next(): Promise<IteratorResult<LiveEvent, undefined>> {
+  async #next(): Promise<IteratorResult<Told, undefined>> {
     this.#isWanted = true;
-    const answer = new Promise<IteratorResult<LiveEvent, undefined>>((resolve, reject) => {
+    const answer = new Promise<IteratorResult<Told, undefined>>((resolve, reject) => {
       this.#waiting.push({ resolve, reject });
     });
     this.#hand();
@@ -247,7 +256,7 @@ export class Subscription implements AsyncIterable<LiveEvent> {
     }
   }
 
-  #take(): LiveEvent | undefined {
+  #take(): Told | undefined {
     const event = this.#inbox.next();
     if (this.#isFull && this.#inbox.length <= this.#wanted.buffer / 2) {
       this.#isFull = false;

@@ -213,10 +213,10 @@ function difference(copy: ReadonlyMap<string, Row>, rows: Row[]): string | null 
   return null;
 }
 
-const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+export const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Waits for a condition; what comes of it when it never holds is told by who looks next. */
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   const start = Date.now();
   while (!(await condition()) && Date.now() - start < 60_000) await pause(20);
 }

@@ -1,6 +1,14 @@
 // What the types allow and refuse. Never run: it is the type check that tests it.
 
-import { type Client, connect, type EventOf, type ModelName, type RowOf } from '../../src/index.js';
+import {
+  type ChannelName,
+  type Client,
+  connect,
+  type EventOf,
+  type ModelName,
+  type ProjectionName,
+  type RowOf,
+} from '../../src/index.js';
 import type { paths } from './openapi.js';
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
@@ -54,6 +62,86 @@ export async function typed(client: Client<paths>): Promise<void> {
   await client.command('note', 'burn', { id: 'A' });
 }
 
+export async function projections(client: Client<paths>): Promise<void> {
+  for await (const event of client.follow({
+    projection: 'stars',
+    filter: { list: 'a', 'stars[gte]': 3 },
+    fields: ['todos'],
+    from: 'snapshot',
+  })) {
+    if (event.type === 'reset') break;
+    if (event.type === 'snapshot') event.keys[0]?.stars satisfies number | undefined;
+    else if (event.type === 'leave') event.key.list satisfies string | undefined;
+    else event.row.todos satisfies number | null | undefined;
+    // @ts-expect-error: what has left has no row
+    if (event.type === 'leave') void event.row;
+    // @ts-expect-error: it is of no one event
+    if (event.type === 'enter') void event.event;
+    // @ts-expect-error: not a column
+    if (event.type === 'enter') void event.key.moons;
+  }
+  client.follow({ projection: 'stars' }, { leave: ({ key }) => key.stars, change: async ({ row }) => row.todos });
+  // @ts-expect-error: no such projection
+  client.follow({ projection: 'moons' });
+  // @ts-expect-error: a model is no projection
+  client.follow({ projection: 'note' });
+  // @ts-expect-error: nor the other way round
+  client.subscribe('stars');
+  // @ts-expect-error: no such column
+  client.follow({ projection: 'stars', filter: { moons: 1 } });
+  // @ts-expect-error: no such column
+  client.follow({ projection: 'stars', fields: ['moons'] });
+  // @ts-expect-error: rows of projections have no id
+  client.follow({ projection: 'stars', id: 'a' });
+
+  const stars = client.collection({ projection: 'stars', filter: { list: 'a' } });
+  stars.get({ list: 'a', stars: 5 })?.todos satisfies number | null | undefined;
+  // @ts-expect-error: not a column
+  stars.get({ list: 'a', moons: 5 });
+}
+
+holds<Equal<ChannelName<paths>, 'margin' | 'board' | 'lobby'>>();
+holds<Equal<ProjectionName<paths>, 'stars'>>();
+
+export async function channels(client: Client<paths>): Promise<void> {
+  const margin = client.channel('margin', { id: 'A', state: { name: 'Ada' } });
+  await margin.broadcast('typing', { is_typing: true }, { echo: true });
+  await margin.broadcast('nodded');
+  margin.on('typing', ({ payload }) => payload.is_typing satisfies boolean);
+  margin.members.get('…')?.state.name satisfies string | undefined;
+  await margin.setState({ name: 'Ada', typing: true });
+  await margin.setState(null);
+  for await (const event of margin) {
+    if (event.type === 'broadcast' && event.event === 'typing') event.payload.is_typing satisfies boolean;
+    if (event.type === 'presence') event.joined[0]?.state.name satisfies string | undefined;
+    if (event.type === 'missed') event.count satisfies number;
+  }
+  // @ts-expect-error: its payload is needed
+  await margin.broadcast('typing');
+  // @ts-expect-error: no such field
+  await margin.broadcast('typing', { is_tipping: true });
+  // @ts-expect-error: no such event
+  await margin.broadcast('shouted');
+  // @ts-expect-error: no such event
+  margin.on('shouted', () => {});
+  // @ts-expect-error: nobody says this of themselves
+  await margin.setState({ mood: 'good' });
+  // @ts-expect-error: one for each note
+  client.channel('margin', {});
+  // @ts-expect-error: by id, not by key
+  client.channel('margin', { key: 'A' });
+  // @ts-expect-error: no such channel
+  client.channel('cellar');
+
+  const board = client.channel('board', { key: 3 });
+  await board.broadcast('anything', { at: 'all' });
+  // @ts-expect-error: keys are numbers here
+  client.channel('board', { key: 'three' });
+  // @ts-expect-error: nobody sees who is there
+  client.channel('board', { key: 3, state: { name: 'Ada' } });
+  await client.channel('lobby').broadcast('anything');
+}
+
 export async function untyped(): Promise<void> {
   const client = connect({ url: 'https://writ.example', token: async () => 'eyJ' });
   const rows = client.collection('anything', { filter: { 'a[gt]': 1 } });
@@ -61,4 +149,11 @@ export async function untyped(): Promise<void> {
   await client.command('anything', 'anyhow');
   const { body } = await client.command('anything', 'anyhow', { id: 'a', input: { b: [1] } });
   body.version satisfies number;
+  for await (const event of client.follow({ projection: 'anything', filter: { 'a[gt]': 1 } })) {
+    if (event.type === 'leave') event.key.anything satisfies unknown;
+  }
+  const channel = client.channel('anything', { key: 1, state: { name: 'Ada' } });
+  await channel.broadcast('anyhow', { a: 1 });
+  channel.on('anyhow', ({ payload }) => payload.anything satisfies unknown);
+  client.channel('anything');
 }

@@ -298,3 +298,53 @@ test('a client without any WebSocket says so', () => {
   expect(() => server.connect({ WebSocket: undefined as never })).toThrow('WebSocket');
   vi.unstubAllGlobals();
 });
+
+describe('a network that comes back', () => {
+  /** As a browser's, which says so. Node.js has none. */
+  let page: EventTarget;
+
+  beforeEach(async () => {
+    page = new EventTarget();
+    for (const name of ['addEventListener', 'removeEventListener'] as const) vi.stubGlobal(name, page[name].bind(page));
+    vi.spyOn(Math, 'random').mockReturnValue(0.999);
+    server.connect({ backoff: { first: 10_000 } });
+    await settle();
+  });
+
+  afterEach(() => {
+    vi.unstubAllGlobals();
+  });
+
+  const online = async () => {
+    page.dispatchEvent(new Event('online'));
+    await settle();
+  };
+
+  test('ends the wait, once', async () => {
+    await online();
+    expect(server.connections).toHaveLength(1);
+    server.connection.close();
+    await settle(100);
+    await online();
+    expect(server.connections).toHaveLength(2);
+    await online();
+    await settle(14_000);
+    expect(server.connections).toHaveLength(2);
+    server.connection.welcome();
+    await online();
+    expect(server.connections).toHaveLength(2);
+  });
+
+  test('does not end one that the server asked for', async () => {
+    server.connection.welcome();
+    server.connection.tell({ type: 'reconnect', after_ms: 4_000 });
+    await online();
+    expect(server.connections).toHaveLength(1);
+    await settle(4_000);
+    expect(server.connections).toHaveLength(2);
+    server.connection.welcome();
+    server.connection.close(4429);
+    await online();
+    expect(server.connections).toHaveLength(2);
+  });
+});
