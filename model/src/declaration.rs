@@ -11,6 +11,7 @@ use crate::unique::Unique;
 use crate::value::{Decimal, Value};
 
 pub use channel::{Channel, Each};
+use check::Known;
 pub use names::is_name;
 pub use projection::{Metadata, Parameter, Projection, Statement};
 pub use reactions::{

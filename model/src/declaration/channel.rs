@@ -10,7 +10,7 @@ use super::{Field, Type};
 use crate::expression::Compiled;
 use crate::value::{self, FieldError, Object, Value};
 
-pub(super) use read::{Known, name, read};
+pub(super) use read::{name, read};
 
 /// A declared channel (`channel: desk`).
 #[derive(Debug)]

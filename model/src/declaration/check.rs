@@ -12,6 +12,13 @@ use super::yaml::{self, Entry, Kind, Node};
 use super::{Channel, Model, Models, Projection, channel, fields, model, names, projection, reactions};
 use crate::diagnostic::{Diagnostic, Source};
 
+/// The models that other declarations may name.
+pub(super) struct Known<'a> {
+    pub(super) models: &'a IndexMap<String, Arc<Model>>,
+    /// Models with faults, or in files that can't be read: what seems to be missing may be missing for that reason.
+    pub(super) faulty: &'a HashSet<String>,
+}
+
 /// See [`Models::check`].
 pub(super) fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnostic>> {
     let mut found = Vec::new();
@@ -74,7 +81,7 @@ pub(super) fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnos
     }
     reactions::read_all(&mut files, &mut models, &faulty);
     // They name the events of the models.
-    let known = projection::Known { models: &models, faulty: &faulty };
+    let known = Known { models: &models, faulty: &faulty };
     for ((report, roots), source) in files.iter_mut().zip(sources) {
         for root in roots.iter() {
             let Some(entry) = projection_of(root) else { continue };
@@ -88,7 +95,7 @@ pub(super) fn check(app: &str, sources: &[Source]) -> Result<Models, Vec<Diagnos
         }
     }
     let mut channels: IndexMap<String, Arc<Channel>> = IndexMap::new();
-    let known = channel::Known { models: &models, faulty: &faulty };
+    let known = Known { models: &models, faulty: &faulty };
     for ((report, roots), source) in files.iter_mut().zip(sources) {
         for root in roots.iter() {
             let Some(entry) = channel_of(root) else { continue };

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use super::{Field, FieldRule};
 use crate::expression::Compiled;
 
-pub(super) use read::{Known, name, read};
+pub(super) use read::{name, read};
 
 /// A declared SQL projection (`projection: daily_sales`).
 #[derive(Debug)]

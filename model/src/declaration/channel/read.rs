@@ -1,15 +1,15 @@
 //! One document `channel: NAME`.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::super::Known;
 use super::super::fields::{self, Fields, Place};
 use super::super::report::{Report, list, shown, suggest};
 use super::super::types::{Directory, NAMES};
 use super::super::yaml::{self, Entry, Kind, Members, Node};
-use super::super::{Field, Model, allow, expressions, names};
+use super::super::{Field, allow, expressions, names};
 use super::{Channel, Each, can_be_key};
 use crate::expression::{Compiled, Env, Expected, OfChannel};
 
@@ -17,13 +17,6 @@ use crate::expression::{Compiled, Env, Expected, OfChannel};
 const KEYS: &[&str] = &["channel", "doc", "of", "key", "presence", "messages", "allow"];
 /// What `allow` of a channel has rules for.
 const DEEDS: [&str; 2] = ["join", "send"];
-
-/// The models that a channel can be of.
-pub(in super::super) struct Known<'a> {
-    pub(in super::super) models: &'a IndexMap<String, Arc<Model>>,
-    /// Models with faults, or in files that can't be read: their fields may be missing for that reason.
-    pub(in super::super) faulty: &'a HashSet<String>,
-}
 
 /// The name of the channel in a document, whose entry `channel` is given. `None`: it is wrong.
 pub(in super::super) fn name<'n>(report: &mut Report<'_>, entry: &'n Entry) -> Option<&'n str> {

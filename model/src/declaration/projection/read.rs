@@ -2,29 +2,20 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::Arc;
 
-use indexmap::IndexMap;
-
+use super::super::Known;
 use super::super::fields::{self, Fields, Place};
 use super::super::report::{Report, list, shown, suggest};
 use super::super::sql::{self, Name, Target};
 use super::super::types::Directory;
 use super::super::yaml::{self, Entry, Node, Scalar};
-use super::super::{Event, Model, allow, indexes, names};
+use super::super::{Event, allow, indexes, names};
 use super::{Metadata, Parameter, Projection, Statement};
 
 /// Every key that a projection may have.
 const KEYS: &[&str] = &["projection", "doc", "fields", "index", "allow", "on"];
 
 const EXAMPLE: &str = "write the event and its statement: `order.placed: INSERT INTO …`";
-
-/// The models that a projection can follow.
-pub(in super::super) struct Known<'a> {
-    pub(in super::super) models: &'a IndexMap<String, Arc<Model>>,
-    /// Models with faults, or in files that can't be read: their events may be missing for that reason.
-    pub(in super::super) faulty: &'a HashSet<String>,
-}
 
 /// The name of the projection in a document, whose entry `projection` is given. `None`: it is wrong.
 pub(in super::super) fn name<'n>(report: &mut Report<'_>, entry: &'n Entry) -> Option<&'n str> {

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use indexmap::IndexMap;
 
+use super::super::Known;
 use super::super::report::{Report, list, shown, suggest};
 use super::super::yaml::{self, Entry, Kind, Members, Node};
 use super::super::{Command, Field, Model, Type, names};
 use super::names::Context;
-use super::read::Known;
 use super::{Action, NotificationChannel, Notify, Queue, Sending, Webhook, options, target};
 use crate::expression::{Compiled, Expected};
 

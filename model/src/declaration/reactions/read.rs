@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::super::Known;
 use super::super::report::{Report, list};
 use super::super::yaml::{self, Members, Node};
 use super::super::{Field, Model, Type, names};
@@ -41,13 +42,6 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("timeout", &["queue", "webhook"]),
     ("unique", &["queue", "webhook"]),
 ];
-
-/// What a reaction may name.
-pub(super) struct Known<'a> {
-    pub(super) models: &'a IndexMap<String, Arc<Model>>,
-    /// Models with faults, or in files that can't be read: what seems to be missing may be missing for that reason.
-    pub(super) faulty: &'a HashSet<String>,
-}
 
 /// Reads the reactions of all models into them. Those of a model with faults of its own are judged when these are gone.
 pub(in super::super) fn read_all(
